@@ -1,0 +1,33 @@
+# make book   run the smoke profile and build the book      make study PROFILE=laptop   run one profile
+# make test   run the tests                                 make lock                   renew requirements.lock
+PYTHON ?= python3
+PROFILE ?= smoke
+CORES ?= all
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: book study test lock clean
+book: study
+	@python book/build.py $(PROFILE)
+
+# A killed run leaves a lock and half-known outputs behind: unlock, and make again what was incomplete.
+study: .venv/installed
+	@snakemake --config profile=$(PROFILE) --cores $(CORES) --unlock --quiet all
+	@snakemake --config profile=$(PROFILE) --cores $(CORES) --keep-going --rerun-incomplete --quiet rules
+
+test: .venv/installed
+	python -m pytest
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it with make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	pip install --quiet --requirement requirements.lock
+	pip install --quiet --no-deps --editable .
+	@touch $@
+
+lock:
+	pip install --quiet uv
+	uv pip compile pyproject.toml --universal --python-version 3.11 --no-annotate --no-header --quiet --output-file requirements.lock
+
+clean:
+	rm -rf book/_build book/runs data/executed data/results/smoke data/poison/smoke .snakemake

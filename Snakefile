@@ -1,0 +1,52 @@
+# The grid of the study: every run is one of two notebooks under papermill. `make study PROFILE=...` runs one profile.
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, workflow.basedir)
+from profiles import grid
+
+PROFILE = config.get("profile", "smoke")
+GRID = grid.load(PROFILE)
+
+# What a result depends on; the other modules only read rows.
+METHOD = sorted(set(map(str, Path("pacd").glob("*.py"))) - {"pacd/metrics.py", "pacd/theory.py"})
+
+wildcard_constraints:
+    run="[^/]+",
+
+rule study:
+    input:
+        [parameters["rows_file"] for parameters in GRID.victims.values()],
+
+rule poison:
+    input:
+        METHOD,
+        notebook="notebooks/poison.ipynb",
+    output:
+        poison=f"data/poison/{PROFILE}/{{run}}.npz",
+        manifest=f"data/poison/{PROFILE}/{{run}}.json",
+    params:
+        settings=lambda w: json.dumps(GRID.poisons[w.run]),
+    log:
+        notebook=f"data/executed/{PROFILE}/{{run}}.ipynb",
+    priority: 1
+    threads: lambda w: GRID.poisons[w.run]["threads"]
+    shell:
+        "papermill {input.notebook} {log.notebook} -y {params.settings:q} --no-progress-bar --log-level WARNING"
+
+rule victim:
+    input:
+        METHOD,
+        lambda w: GRID.victims[w.run]["poison_file"] or [],
+        notebook="notebooks/victim.ipynb",
+    output:
+        rows=f"data/results/{PROFILE}/{{run}}.csv",
+        manifest=f"data/results/{PROFILE}/{{run}}.json",
+    params:
+        settings=lambda w: json.dumps(GRID.victims[w.run]),
+    log:
+        notebook=f"data/executed/{PROFILE}/{{run}}.ipynb",
+    threads: lambda w: GRID.victims[w.run]["threads"]
+    shell:
+        "papermill {input.notebook} {log.notebook} -y {params.settings:q} --no-progress-bar --log-level WARNING"

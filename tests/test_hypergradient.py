@@ -1,0 +1,95 @@
+"""The implicit hypergradient against ridge regression, where everything is known in closed form."""
+
+import pytest
+import torch
+
+from pacd.hypergradient import SOLVERS, conjugate_gradient, hypergradient
+
+torch.set_default_dtype(torch.float32)
+RIDGE = 0.3
+
+
+def problem():
+    """Ridge regression on poisoned inputs u; the outer objective is the loss on validation data."""
+    g = torch.Generator().manual_seed(0)
+    u, y = torch.randn(20, 4, generator=g, dtype=torch.float64), torch.randn(20, generator=g, dtype=torch.float64)
+    x_val, y_val = torch.randn(15, 4, generator=g, dtype=torch.float64), torch.randn(15, generator=g, dtype=torch.float64)
+
+    def optimum(u):
+        return torch.linalg.solve(u.T @ u / 20 + RIDGE * torch.eye(4, dtype=u.dtype), u.T @ y / 20)
+
+    def inner(u, w):
+        return ((u @ w - y) ** 2).mean() / 2 + RIDGE * (w**2).sum() / 2
+
+    def outer(w):
+        return ((x_val @ w - y_val) ** 2).mean() / 2
+
+    return u, optimum, inner, outer
+
+
+def computed(solve, damping=0.0):
+    u, optimum, inner, outer = problem()
+    w = optimum(u).requires_grad_()
+    u.requires_grad_()
+    return hypergradient(lambda: outer(w), lambda: inner(u, w), [w], u, solve, damping)
+
+
+def exact():
+    """Autograd through the closed form of the optimum."""
+    u, optimum, _, outer = problem()
+    u.requires_grad_()
+    return torch.autograd.grad(outer(optimum(u)), u)[0]
+
+
+def test_closed_form_and_finite_differences():
+    u, optimum, _, outer = problem()
+    gradient, residual = computed(lambda a, b: conjugate_gradient(a, b, 20, 1e-12))
+    assert residual < 1e-9
+    torch.testing.assert_close(gradient, exact(), rtol=1e-8, atol=1e-12)
+    for i, j in ((0, 0), (7, 3), (19, 1)):
+        step = torch.zeros_like(u)
+        step[i, j] = 1e-6
+        difference = (outer(optimum(u + step)) - outer(optimum(u - step))) / 2e-6
+        assert gradient[i, j].item() == pytest.approx(difference.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name, options, relative", [
+    ("cg", {"iterations": 5}, 1e-6),
+    ("neumann", {"iterations": 300, "scale": 0.5}, 1e-6),
+    ("adam", {"iterations": 2000}, 1e-2),
+])
+def test_every_solver_converges_and_reports_its_residual(name, options, relative):
+    gradient, residual = computed(lambda a, b: SOLVERS[name](a, b, **options))
+    assert residual < relative
+    assert (gradient - exact()).norm() < 10 * relative * exact().norm()
+
+
+def test_residual_is_the_true_one_when_the_solve_is_cut_short():
+    matrix = torch.diag(torch.tensor([1.0, 4.0, 9.0]))
+    b = torch.tensor([1.0, 1.0, 1.0])
+    for solve in (lambda a, b: conjugate_gradient(a, b, 1), lambda a, b: SOLVERS["adam"](a, b, 3)):
+        q, residual = solve(lambda v: [matrix @ v[0]], [b])
+        assert residual == pytest.approx(((b - matrix @ q[0]).norm() / b.norm()).item(), rel=1e-5) and residual > 0.1
+
+
+def test_cg_falls_back_to_first_order_on_negative_curvature():
+    b = torch.tensor([1.0, 2.0])
+    q, residual = conjugate_gradient(lambda v: [-v[0]], [b])
+    assert torch.equal(q[0], b) and residual == pytest.approx(2.0)
+
+
+def test_identity_is_the_gradient_alignment():
+    """First order means -d/du <d inner, d outer>: the direction in which a training step hurts the outer objective."""
+    u, optimum, inner, outer = problem()
+    w = optimum(u).requires_grad_()
+    u.requires_grad_()
+    (b,) = torch.autograd.grad(outer(w), w)
+    (g,) = torch.autograd.grad(inner(u, w), w, create_graph=True)
+    expected = -torch.autograd.grad(g @ b, u)[0]
+    torch.testing.assert_close(computed(SOLVERS["identity"]).gradient, expected)
+
+
+def test_a_wrong_sign_would_be_found():
+    wrong = -computed(lambda a, b: conjugate_gradient(a, b, 20)).gradient
+    with pytest.raises(AssertionError):
+        torch.testing.assert_close(wrong, exact(), rtol=1e-2, atol=1e-6)

@@ -1,0 +1,112 @@
+"""The trainers' losses against values computed by hand, with numpy, on a fixed network."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+from torch import nn
+
+from pacd import losses
+from pacd.smoothing import soft_radius
+
+SIGMA = 0.5
+
+
+def network():
+    """Logits (a, -a, 0) with a = 3 * (mean pixel): simple enough for numpy."""
+
+    class Mean(nn.Module):
+        def forward(self, x):
+            a = 3 * x.flatten(1).mean(1)
+            return torch.stack([a, -a, torch.zeros_like(a)], 1)
+
+    return Mean()
+
+
+def data():
+    x = torch.tensor([0.2, 0.9, 0.4]).view(3, 1, 1, 1).expand(3, 1, 2, 2).contiguous()
+    return x, torch.tensor([0, 0, 1])
+
+
+def generator():
+    return torch.Generator().manual_seed(5)
+
+
+def logits(draws):
+    """(N, draws, classes) under the noise that the losses draw."""
+    x, _ = data()
+    noisy = x.repeat_interleave(draws, 0) + SIGMA * torch.randn(3 * draws, 1, 2, 2, generator=generator())
+    a = 3 * noisy.flatten(1).mean(1).double().numpy()
+    return np.stack([a, -a, 0 * a], 1).reshape(3, draws, 3)
+
+
+def softmax(z):
+    e = np.exp(z)
+    return e / e.sum(-1, keepdims=True)
+
+
+def value(loss, **options):
+    x, y = data()
+    return loss(network(), x, y, sigma=SIGMA, generator=generator(), **options).item()
+
+
+def test_standard_and_gaussian():
+    x, y = data()
+    a = 3 * x.flatten(1).mean(1).double().numpy()
+    clean = softmax(np.stack([a, -a, 0 * a], 1))
+    assert value(losses.standard) == pytest.approx(-np.log(clean[range(3), y]).mean(), rel=1e-5)
+    p = softmax(logits(1)[:, 0])
+    assert value(losses.gaussian) == pytest.approx(-np.log(p[range(3), y]).mean(), rel=1e-5)
+
+
+def test_macer():
+    y, z = data()[1].numpy(), logits(4)
+    classification = -np.log(softmax(z).mean(1)[range(3), y]).mean()
+    p = np.sort(softmax(16 * z).mean(1), 1)
+    xi = norm.ppf(p[:, -1]) - norm.ppf(p[:, -2])
+    right = softmax(16 * z).mean(1).argmax(1) == y
+    assert right.any() and not right.all()
+    hinge = np.where(right & np.isfinite(xi) & (xi < 8), 8 - xi, 0).sum() / 3
+    expected = classification + 12 * SIGMA / 2 * hinge
+    assert value(losses.macer, draws=4, lam=12.0) == pytest.approx(expected, rel=1e-4)
+
+
+def test_macer_ignores_saturated_images_and_stays_finite():
+    class Saturated(nn.Module):
+        def forward(self, x):
+            return network()(x) * scale
+
+    scale = torch.tensor(1e4, requires_grad=True)
+    x, _ = data()
+    loss = losses.macer(Saturated(), x + 1, torch.tensor([0, 0, 0]), sigma=0.01, generator=generator())
+    (gradient,) = torch.autograd.grad(loss, scale)
+    assert loss.item() == pytest.approx(0, abs=1e-6) and torch.isfinite(gradient)
+
+
+def test_smoothadv_moves_along_the_gradient_by_its_radius():
+    """For this network the loss falls in the mean pixel for class 0, so PGD lowers it by radius / 2 (4 equal pixels)."""
+    x, y = data()
+    noise = torch.zeros(6, 1, 2, 2)
+    step = losses._ascend(network(), x, y, noise, radius=0.2, steps=2, draws=2)
+    direction = torch.tensor([-1.0, -1.0, 1.0]).view(3, 1, 1, 1)
+    torch.testing.assert_close(step, direction * 0.1 * torch.ones_like(x), rtol=1e-4, atol=1e-6)
+    p = softmax(logits(1)[:, 0] + 3 * 0.1 * direction.numpy().reshape(3, 1) * np.array([[1, -1, 0]]))
+    expected = -np.log(p[range(3), y]).mean()
+    assert value(losses.smoothadv, radius=0.2, warmup=0) == pytest.approx(expected, rel=1e-4)
+
+
+def test_smoothadv_warms_up_linearly():
+    x, y = data()
+    half = losses.smoothadv(network(), x, y, sigma=SIGMA, generator=generator(), epoch=4, radius=0.2, warmup=10)
+    assert half.item() == pytest.approx(value(losses.smoothadv, radius=0.1, warmup=0), rel=1e-5)
+
+
+def test_soft_radius_equals_the_formula_and_keeps_its_sign():
+    x, y = data()
+    p = softmax(16 * logits(5)).mean(1) * (1 - 2e-3) + 1e-3
+    other = [p[0, 1:].max(), p[1, 1:].max(), max(p[2, 0], p[2, 2])]
+    expected = SIGMA / 2 * (norm.ppf(p[range(3), y]) - norm.ppf(other))
+    radius = soft_radius(network(), x, y, SIGMA, 5, generator())
+    np.testing.assert_allclose(radius, expected, rtol=1e-3, atol=1e-5)
+    assert radius[2] < 0  # misclassified: the attack still sees it
+    assert soft_radius(network(), x, y, SIGMA, 5, generator(), correct_only=True)[2] == 0

@@ -1,0 +1,72 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest
+
+from pacd import metrics
+
+
+def table(radius, seed_first=0):
+    """Rows from an array (seeds, points) of radii."""
+    seeds, points = radius.shape
+    return pd.DataFrame({
+        "seed": np.repeat(np.arange(seeds) + seed_first, points), "index": np.tile(np.arange(points), seeds),
+        "radius": radius.ravel(), "label": 8, "prediction": np.where(radius.ravel() > 0, 8, -1),
+    })  # fmt: skip
+
+
+def test_numbers_of_a_small_table():
+    rows = table(np.array([[0.0, 0.5, 1.0, 1.5]]))
+    assert metrics.acr(rows) == 0.75 and metrics.abstention(rows) == 0.25
+    assert metrics.certified_accuracy(rows, [0, 0.5, 0.51, 2]).tolist() == [0.75, 0.75, 0.5, 0]
+
+
+def test_drop_of_a_small_table():
+    clean, poisoned = np.array([[1.0, 2.0], [1.0, 4.0]]), np.array([[1.0, 1.0], [0.0, 2.0]])
+    drop = metrics.paired_drop(table(clean), table(poisoned))
+    assert drop.drop == pytest.approx(0.5)
+    influence = (poisoned - 0.5 * clean) / 2
+    assert drop.se_seeds == pytest.approx(influence.mean(1).std(ddof=1) / np.sqrt(2))
+    assert drop.se_points == pytest.approx(influence.mean(0).std(ddof=1) / np.sqrt(2))
+    assert drop.low < 0.5 < drop.high
+
+
+def simulate(generator, seeds=5, points=50):
+    """Crossed random effects of seeds and points; the true drop is 0.4."""
+    def half(level):
+        return level + 0.15 * generator.normal(size=(seeds, 1)) + 0.3 * generator.normal(size=(seeds, points))
+
+    shared = 0.3 * generator.normal(size=(1, points))
+    return table(half(1.0) + shared), table(half(0.6) + 0.6 * shared)
+
+
+def coverage(interval, runs=400):
+    generator = np.random.default_rng(0)
+    return sum(low <= 0.4 <= high for low, high in (interval(*simulate(generator)) for _ in range(runs)))
+
+
+def test_interval_covers_the_truth_at_its_level():
+    hits = coverage(lambda c, p: metrics.paired_drop(c, p)[1:3])
+    assert binomtest(hits, 400, 0.95, alternative="less").pvalue > 1e-3
+
+
+def test_an_interval_that_forgets_the_seeds_is_found_out():
+    def points_only(clean, poisoned):
+        d = metrics.paired_drop(clean, poisoned)
+        return d.drop - 1.96 * d.se_points, d.drop + 1.96 * d.se_points
+
+    assert binomtest(coverage(points_only), 400, 0.95, alternative="less").pvalue < 1e-3
+
+
+def test_unpaired_rows_are_refused():
+    clean = table(np.ones((2, 3)))
+    for other in (table(np.ones((2, 4))), table(np.ones((2, 3)), seed_first=1)):
+        with pytest.raises(ValueError, match="same victim seeds and the same test points"):
+            metrics.paired_drop(clean, other)
+    with pytest.raises(ValueError, match="at least two victim seeds"):
+        metrics.paired_drop(table(np.ones((1, 3))), table(np.ones((1, 3))))
+
+
+def test_distortion():
+    clean, poison = np.zeros((2, 1, 2, 2)), np.full((2, 1, 2, 2), 0.1)
+    assert metrics.distortion(clean, poison) == pytest.approx({"linf": 0.1, "l2": 0.2, "psnr": 20.0})

@@ -1,0 +1,87 @@
+"""The notebooks as a user runs them: plain papermill, on tiny parameters."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import beta, norm
+
+from pacd.results import read_rows
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = {"train_size": 600, "threads": 1, "sigma": 0.25, "target_class": 3}
+VICTIM = {**TINY, "epochs": 3, "n": 130, "points": 12, "certify_batch": 50}
+POISON = {**TINY, "steps": 2, "attack_options": {"warmup": 2, "draws": 2}}
+
+
+def papermill(notebook, folder, **parameters):
+    command = [sys.executable, "-m", "papermill", ROOT / "notebooks" / f"{notebook}.ipynb", folder / "out.ipynb", "-y", json.dumps(parameters), "--no-progress-bar"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def poison(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("poison")
+    done = papermill("poison", folder, **POISON, poison_file=str(folder / "p.npz"))
+    assert done.returncode == 0, done.stderr[-2000:]
+    return folder / "p.npz"
+
+
+def victim(folder, name, **parameters):
+    done = papermill("victim", folder, **{**VICTIM, "rows_file": str(folder / name), **parameters})
+    assert done.returncode == 0, done.stderr[-2000:]
+    return read_rows(folder / name)
+
+
+def test_rows_of_a_clean_and_a_poisoned_victim(poison, tmp_path):
+    clean = victim(tmp_path, "clean.csv", seeds="0,1")
+    poisoned = victim(tmp_path, "poisoned.csv", seeds="0,1", poison_file=str(poison))
+    for rows in (clean, poisoned):
+        counts = rows.filter(regex="^count_").to_numpy()
+        assert len(rows) == 24 and (counts.sum(1) == rows["n"]).all()
+        assert set(rows["n"]) <= {0, 130} and (rows["label"] == 3).all()
+        k, drawn = counts[range(24), rows["guess"]], rows["n"] > 0
+        p = np.where(k > 0, beta.ppf(0.001, np.maximum(k, 1), rows["n"] - k + 1), 0)
+        np.testing.assert_allclose(rows["p_lower"][drawn], p[drawn], rtol=1e-9)
+        certified = drawn & (p > 0.5) & (rows["guess"] == 3)
+        np.testing.assert_allclose(rows["radius"], np.where(certified, 0.25 * norm.ppf(np.maximum(p, 0.5)), 0), rtol=1e-9)
+    assert (clean[["seed", "index", "noise_seed"]] == poisoned[["seed", "index", "noise_seed"]]).all(axis=None)
+    assert clean["radius"].mean() > 0.05  # three epochs on 600 digits already certify something
+    assert set(clean["attack"]) == {"none"} and set(poisoned["attack"]) == {"first_order"}
+    assert set(poisoned["eps_linf"]) == {0.1} and set(poisoned["crafting_trainer"]) == {"gaussian"}
+
+
+def test_repeating_a_run_repeats_its_rows(tmp_path):
+    first, again = (victim(tmp_path, name) for name in ("a.csv", "b.csv"))
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes() and len(first) == len(again)
+
+
+def test_the_manifest_says_how_the_rows_were_made(poison, tmp_path):
+    victim(tmp_path, "rows.csv", poison_file=str(poison))
+    facts = json.loads((tmp_path / "rows.json").read_text())
+    assert facts["parameters"]["sigma"] == 0.25 and facts["poison"]["target_class"] == 3
+    assert {"commit", "versions", "device", "seconds", "train_sha256", "accuracy"} <= set(facts)
+
+
+@pytest.mark.parametrize("notebook, parameters, sentence", [
+    ("victim", {"sgima": 0.25}, "unknown parameter 'sgima'; did you mean 'sigma'?"),
+    ("victim", {"alpha": 1.5}, "alpha must be a failure probability between 0 and 1, not 1.5"),
+    ("victim", {"trainer": "macr"}, "did you mean 'macer'?"),
+    ("poison", {"eps_linf": -1}, "eps_linf must be a number between 0 and 1"),
+    ("poison", {"trainer_options": {"draw": 2}}, "trainer_options of gaussian may hold nothing, not 'draw'"),
+    ("victim", {"poison_file": "absent.npz"}, "there is no poison file absent.npz"),
+    ("victim", {"target_class": 10}, "target_class must be below 10 for mnist5k, not 10"),
+    ("poison", {"dataset": "mnits"}, "dataset must be one of mnist5k"),
+])
+def test_plain_papermill_stops_on_a_wrong_parameter(tmp_path, notebook, parameters, sentence):
+    done = papermill(notebook, tmp_path, **parameters)
+    assert done.returncode != 0
+    assert sentence in done.stderr.strip().splitlines()[-1]
+
+
+def test_another_class_than_the_poisons_is_refused(poison, tmp_path):
+    done = papermill("victim", tmp_path, **{**VICTIM, "poison_file": str(poison), "target_class": 4})
+    assert done.returncode != 0 and "target_class must be 3, the class of this poison file, not 4" in done.stderr

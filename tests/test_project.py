@@ -1,0 +1,51 @@
+"""What must agree across files."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import tomllib
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+LOCK = [Requirement(line) for line in (ROOT / "requirements.lock").read_text().splitlines()]
+
+
+def test_one_list_of_dependencies():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert all(str(pin.specifier).startswith("==") for pin in LOCK), "the lock holds exact versions only"
+    missing = {canonicalize_name(Requirement(d).name) for d in declared} - {canonicalize_name(pin.name) for pin in LOCK}
+    assert not missing, f"run `make lock`: {missing}"
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert environment["dependencies"][-1] == {"pip": ["-r requirements.lock", "-e ."]}
+
+
+def test_the_lock_is_what_is_installed():
+    from importlib.metadata import version
+
+    wanted = {"jupyter-book", "numpy", "papermill", "pydantic", "scipy", "snakemake", "torch", "torchvision"}
+    pins = [pin for pin in LOCK if pin.name in wanted and (pin.marker is None or pin.marker.evaluate())]
+    assert {pin.name for pin in pins} == wanted
+    assert all(version(pin.name).split("+")[0] in pin.specifier for pin in pins)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_notebooks_are_committed_without_outputs(path):
+    for cell in json.loads(path.read_text())["cells"]:
+        assert not cell.get("outputs") and not cell.get("execution_count")
+
+
+def test_pacd_is_thin():
+    """The method reads in one sitting: no file above 250 lines."""
+    for path in (ROOT / "pacd").glob("*.py"):
+        assert len(path.read_text().splitlines()) <= 250, path
+
+
+def test_pacd_knows_neither_notebooks_nor_grid_nor_plots():
+    for path in (ROOT / "pacd").glob("*.py"):
+        assert not re.search(r"^\s*(import|from) (matplotlib|seaborn|plotly|papermill|snakemake|profiles|book)\b", path.read_text(), re.M), path

@@ -1,0 +1,67 @@
+"""A wrong parameter is one clear sentence, before any computing."""
+
+import pytest
+
+from pacd import attack, losses, models, settings
+from pacd.settings import PoisonSettings, SettingsError, VictimSettings
+from profiles import grid
+
+DEFAULTS = grid.NOTEBOOK_DEFAULTS
+
+
+def test_the_notebooks_own_defaults_are_allowed():
+    assert PoisonSettings.check(DEFAULTS["poison"]).attack == "first_order"
+    assert VictimSettings.check(DEFAULTS["victim"]).seeds == [0]
+
+
+def test_names_are_those_of_the_method():
+    assert settings.TRAINERS == tuple(losses.TRAINERS)
+    assert settings.ARCHITECTURES == tuple(models.MODELS)
+    assert settings.METHODS == tuple(attack.METHODS)
+
+
+@pytest.mark.parametrize("kind, change, sentence", [
+    ("victim", {"sgima": 0.25}, "unknown parameter 'sgima'; did you mean 'sigma'\\?"),
+    ("victim", {"zzz": 0.25}, "unknown parameter 'zzz'; known: dataset, "),
+    ("victim", {"sigma": 0.0}, "sigma must be a number above 0, not 0.0"),
+    ("victim", {"sigma": float("nan")}, "sigma must be a number above 0, not nan"),
+    ("victim", {"sigma": "big"}, "sigma must be a number above 0, not 'big'"),
+    ("victim", {"alpha": 1.0}, "alpha must be a failure probability between 0 and 1, not 1.0"),
+    ("victim", {"trainer": "gausian"}, "trainer must be one of standard, .*, not 'gausian'; did you mean 'gaussian'\\?"),
+    ("victim", {"seeds": "0,x"}, "seeds must be one or more whole numbers"),
+    ("victim", {"seeds": []}, "seeds must be one or more whole numbers"),
+    ("victim", {"seeds": [1, 1]}, "seeds must be distinct"),
+    ("victim", {"n": 0}, "n must be a whole number, 1 or above, not 0"),
+    ("victim", {"n": True}, "n must be a whole number, 1 or above, not True"),
+    ("victim", {"eight_bit": "yes"}, "eight_bit must be True"),
+    ("victim", {"poison_file": "poison.zip"}, "poison_file must be None for clean data, or the path"),
+    ("poison", {"eps_linf": -0.1}, "eps_linf must be a number between 0 and 1, pixel units, not -0.1"),
+    ("poison", {"fraction": 0.0}, "fraction must be a share of the target class"),
+    ("poison", {"attack": "pacd"}, "attack must be one of first_order, cg, neumann, approxgrad, not 'pacd'"),
+    ("poison", {"target_class": 8.5}, "target_class must be the number of a class, 0 or above, not 8.5"),
+    ("poison", {"device": "gpu"}, "device must be one of auto, cpu, cuda, not 'gpu'"),
+])
+def test_a_wrong_parameter_is_named(kind, change, sentence):
+    check = {"victim": VictimSettings, "poison": PoisonSettings}[kind].check
+    with pytest.raises(SettingsError, match="^" + sentence) as caught:
+        check({**DEFAULTS[kind], **change})
+    assert "\n" not in str(caught.value)
+
+
+def test_seeds_from_the_command_line():
+    for given, meant in ((3, [3]), ("0,1,2", [0, 1, 2]), ([4, 5], [4, 5])):
+        assert VictimSettings.check({**DEFAULTS["victim"], "seeds": given}).seeds == meant
+
+
+def test_a_profile_is_checked_before_it_runs(tmp_path, monkeypatch):
+    with pytest.raises(SettingsError, match="PROFILE must be one of .*smoke.*, not 'smkoe'"):
+        grid.load("smkoe")
+
+
+def test_a_change_in_the_profile_renames_only_what_depends_on_it():
+    def runs(**poison):
+        plan, content = grid.Grid("t", {}, {}, {}), {"poison": {"steps": 5, **poison}, "experiments": {}}
+        return grid._add(plan, content, {}, {"attack": "none"}), grid._add(plan, content, {}, {"attack": "cg"})
+
+    (clean, poisoned), (clean_again, other) = runs(), runs(steps=6)
+    assert clean == clean_again and poisoned != other
