@@ -19,6 +19,18 @@ rule study:
     input:
         [parameters["rows_file"] for parameters in GRID.victims.values()],
 
+rule book:
+    input:
+        rules.study.input,
+        METHOD,
+        [path for path in map(str, Path("book").rglob("*.*")) if not path.startswith(("book/_build", "book/runs")) and "__pycache__" not in path],
+        "pacd/metrics.py",
+        "pacd/theory.py",
+    output:
+        "book/_build/html/index.html",
+    shell:
+        "python book/build.py"
+
 rule poison:
     input:
         METHOD,

@@ -45,6 +45,17 @@ def drop_table(rows, by=CELL):
     return pd.DataFrame(lines)
 
 
+def headline(rows):
+    """The numbers that prose names, of an experiment with one cell and one attack, as text."""
+    (cell,) = drop_table(rows).to_dict("records")
+    poisoned = rows[rows["attack"] != "none"].iloc[0]
+    percent = {name: f"{100 * cell[name]:.0f}" for name in ("drop", "low", "high")}
+    errors = {name: f"{100 * cell[name]:.1f}" for name in ("se_seeds", "se_points")}
+    acrs = {"acr_clean": f"{cell['ACR clean']:.2f}", "acr_poisoned": f"{cell['ACR poisoned']:.2f}"}
+    plain = {name: str(cell[name]) for name in ("seeds", "points", "target_class")}
+    return percent | errors | acrs | plain | {"n": f"{cell['n']:,}", "sigma": f"{cell['sigma']:g}", "eps_linf": f"{poisoned['eps_linf']:g}"}
+
+
 def show_drops(table):
     """A table for readers: percentages with their 95 % intervals."""
     shown = table.assign(

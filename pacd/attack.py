@@ -61,6 +61,9 @@ class Method:
     momentum: float = 0.0
     share: float = 0.0
     dual: bool = False
+    originals: bool = False
+    errmin: bool = False
+    checker: bool = False
     inner_lr: float = 1e-3
     damping: float = 1e-3
 
@@ -138,7 +141,12 @@ def poison(splits, make_model, loss, *, method, target_class, eps_linf, sigma, s
     others = torch.ones(len(y), dtype=torch.bool, device=y.device).index_fill_(0, index, False).nonzero().flatten()
     mine = splits.y_val == target_class
     x_val, y_val = splits.x_val[mine], splits.y_val[mine]
+    if method.originals:
+        x_val, y_val = torch.cat([x_val, x[index]]), torch.cat([y_val, y[index]])
     clean, images = x[index], x[index].clone()
+    if method.checker:
+        r = torch.arange(28); pat = torch.where(((r[:, None] // 14 + r // 14) % 2) == 0, 1.0, -1.0)
+        images = project(images + eps_linf * pat, clean, eps_linf)
     slots = [torch.zeros_like(images), torch.zeros_like(images), torch.zeros(len(images), device=x.device)]
     pick = partial(_pick, generator=generator)
     trace = []
@@ -169,7 +177,11 @@ def poison(splits, make_model, loss, *, method, target_class, eps_linf, sigma, s
             return value
 
         inner = partial(_inner, model, loss, x[rows], y[rows], u, target_class, generator)
-        gradient, residual = hypergradient(outer, inner, parameters, u, SOLVERS[method.solver], method.damping, method.redraw)
+        if method.errmin:
+            value = torch.zeros(())
+            gradient, residual = torch.autograd.grad(inner(), u)[0], 0.0
+        else:
+          gradient, residual = hypergradient(outer, inner, parameters, u, SOLVERS[method.solver], method.damping, method.redraw)
         if not torch.isfinite(gradient).all():
             raise FloatingPointError(f"the hypergradient is not finite in poison step {step + 1}; raise the damping or lower inner_lr.")
         if method.class_wise:

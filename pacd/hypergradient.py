@@ -4,8 +4,9 @@ For theta*(u) = argmin_theta inner(theta, u) the implicit function theorem gives
 
     d outer / du  =  d_u outer  -  d_u d_theta inner . q,    (d^2_theta inner + damping I) q = d_theta outer.
 
-Vectors are lists of tensors shaped like the parameters. A solver is ``solve(matvec, b) -> (q, residual)`` with the
-relative residual |b - A q| / |b| measured, not assumed.
+Vectors are lists of tensors shaped like the parameters. A solver is ``solve(draw, b) -> (q, residual)``: ``draw()`` gives
+the product v -> A v, always the same one where the noise is frozen, and the relative residual |b - A q| / |b| is
+measured, not assumed.
 """
 
 from typing import NamedTuple
@@ -36,8 +37,8 @@ def hypergradient(outer, inner, parameters, u, solve, damping=1e-3, redraw=False
     damping : float
         Added to the diagonal of the Hessian.
     redraw : bool
-        Call ``inner`` afresh for every product, so that its noise is redrawn: the authors' setting, kept for
-        comparison. CG needs the frozen noise of the default.
+        Call ``inner`` afresh for every draw of the system, so that its noise is redrawn: the authors' setting, kept
+        for comparison. CG needs the frozen noise of the default.
 
     Returns
     -------
@@ -52,12 +53,16 @@ def hypergradient(outer, inner, parameters, u, solve, damping=1e-3, redraw=False
     (direct,) = torch.autograd.grad(value, u, allow_unused=True)
     frozen = torch.autograd.grad(inner(), parameters, create_graph=True)
 
-    def matvec(q):
+    def draw():
         gradient = torch.autograd.grad(inner(), parameters, create_graph=True) if redraw else frozen
-        products = torch.autograd.grad(gradient, parameters, q, retain_graph=True)
-        return [h + damping * v for h, v in zip(products, q)]
 
-    q, residual = solve(matvec, b)
+        def product(v):
+            products = torch.autograd.grad(gradient, parameters, v, retain_graph=True)
+            return [h + damping * x for h, x in zip(products, v)]
+
+        return product
+
+    q, residual = solve(draw, b)
     (mixed,) = torch.autograd.grad(frozen, u, q)
     return Hypergradient(-mixed if direct is None else direct - mixed, residual)
 
@@ -67,62 +72,65 @@ def dot(a, b):
     return sum((x * y).sum() for x, y in zip(a, b))
 
 
-def residual_of(matvec, b, q):
+def residual_of(product, b, q):
     """Relative residual |b - A q| / |b|."""
-    r = [x - y for x, y in zip(b, matvec(q))]
+    r = [x - y for x, y in zip(b, product(q))]
     return (dot(r, r) / dot(b, b).clamp(min=1e-30)).sqrt().item()
 
 
-def identity(matvec, b):
+def identity(draw, b):
     """First order: the Hessian taken as the identity, q = b. Free; its residual is not measured (nan)."""
     return list(b), float("nan")
 
 
-def conjugate_gradient(matvec, b, iterations=5, tolerance=1e-6):
-    """CG on a symmetric system; stops early at the tolerance or at a direction of negative curvature."""
+def conjugate_gradient(draw, b, iterations=5, tolerance=1e-6):
+    """CG on one draw of the system; stops early at the tolerance or at a direction of negative curvature."""
+    product = draw()
     q = [torch.zeros_like(x) for x in b]
     r, p = list(b), list(b)
     rr = bb = dot(b, b)
-    for _ in range(iterations):
+    for iteration in range(iterations):
         if rr <= tolerance**2 * bb:
             break
-        ap = matvec(p)
+        ap = product(p)
         curvature = dot(p, ap)
         if curvature <= 0:  # an indefinite Hessian: keep the iterate, or b itself where there is none yet
-            q = list(b) if rr is bb else q
+            q = q if iteration else list(b)
             break
         step = rr / curvature
         q = [x + step * y for x, y in zip(q, p)]
         r = [x - step * y for x, y in zip(r, ap)]
         rr, before = dot(r, r), rr
         p = [x + rr / before * y for x, y in zip(r, p)]
-    return q, residual_of(matvec, b, q)
+    return q, residual_of(product, b, q)
 
 
-def adam(matvec, b, iterations=10, lr=1e-2):
-    """The authors' solver: Adam on |A q - b|^2 / 2 from q = 0 (their constants: 10 steps, 1e-2).
+def adam(draw, b, iterations=10, lr=1e-2):
+    """The authors' solver: Adam on |A q - b|^2 from q = 0 (their constants: 10 steps, 1e-2).
 
-    With redrawn noise the two products of a step use two draws of A, which is what the authors' code does within one
-    step and what biases q towards 0.
+    Each step uses one draw of A in both products. With redrawn noise the expected gradient is E[A A] q - E[A] b, and
+    E[A A] exceeds E[A] E[A] by the variance of A: that biases q towards 0.
     """
     q = [torch.zeros_like(x) for x in b]
     optimizer = torch.optim.Adam(q, lr=lr)
     for _ in range(iterations):
-        r = [x - y for x, y in zip(matvec(q), b)]
-        for x, gradient in zip(q, matvec(r)):
+        product = draw()
+        r = [x - y for x, y in zip(product(q), b)]
+        for x, gradient in zip(q, product(r)):
             x.grad = gradient
         optimizer.step()
-    return [x.detach() for x in q], residual_of(matvec, b, q)
+    return [x.detach() for x in q], residual_of(draw(), b, q)
 
 
-def neumann(matvec, b, iterations=10, scale=0.1):
+def neumann(draw, b, iterations=10, scale=0.1):
     """Truncated Neumann series q = scale * sum_i (I - scale A)^i b; needs scale below 2 / largest eigenvalue."""
+    product = draw()
     term = [scale * x for x in b]
     q = list(term)
     for _ in range(iterations):
-        term = [x - scale * y for x, y in zip(term, matvec(term))]
+        term = [x - scale * y for x, y in zip(term, product(term))]
         q = [x + y for x, y in zip(q, term)]
-    return q, residual_of(matvec, b, q)
+    return q, residual_of(product, b, q)
 
 
 SOLVERS = {"identity": identity, "cg": conjugate_gradient, "adam": adam, "neumann": neumann}

@@ -1,7 +1,8 @@
 """The trainers. Each is one pure loss, used by victims and, unchanged, as the attack's inner objective.
 
 Signature: ``loss(model, x, y, *, sigma, generator, epoch) -> scalar`` with x of shape (N, C, H, W) in [0, 1], y of
-shape (N,), sigma in pixel units; ``epoch`` (int) matters only to warm-ups. All noise comes from ``generator``.
+shape (N,), sigma in pixel units; ``epoch`` (int) matters only to warm-ups, and None means after them. All noise comes from
+``generator``.
 """
 
 import math
@@ -12,17 +13,17 @@ import torch.nn.functional as F
 from pacd.smoothing import margin, noisy
 
 
-def standard(model, x, y, *, sigma, generator, epoch=0):
+def standard(model, x, y, *, sigma, generator, epoch=None):
     """Cross-entropy on clean images; sigma is not used."""
     return F.cross_entropy(model(x), y)
 
 
-def gaussian(model, x, y, *, sigma, generator, epoch=0):
+def gaussian(model, x, y, *, sigma, generator, epoch=None):
     """Gaussian augmentation (Cohen et al., arXiv 1902.02918): cross-entropy on one noisy copy of each image."""
     return F.cross_entropy(model(noisy(x, sigma, 1, generator)), y)
 
 
-def smoothadv(model, x, y, *, sigma, generator, epoch=0, steps=2, radius=1.0, draws=1, warmup=10):
+def smoothadv(model, x, y, *, sigma, generator, epoch=None, steps=2, radius=1.0, draws=1, warmup=10):
     """SmoothAdv-PGD (Salman et al., arXiv 1906.04584, eq. 7 and algorithm 1).
 
     PGD ascends -log of the softmax averaged over ``draws`` frozen noise draws, inside an L2 ball of ``radius``
@@ -30,7 +31,8 @@ def smoothadv(model, x, y, *, sigma, generator, epoch=0, steps=2, radius=1.0, dr
     under the same draws. The adversarial step is treated as constant in x and in the weights: a hypergradient sees
     x -> x + step with d step / dx = 0, the approximation adversarial training itself makes.
     """
-    radius = radius * min(1.0, (epoch + 1) / warmup) if warmup else radius
+    if warmup and epoch is not None:
+        radius *= min(1.0, (epoch + 1) / warmup)
     noise = noisy(torch.zeros_like(x), sigma, draws, generator)
     step = _ascend(model, x.detach(), y, noise, radius, steps, draws)
     logits = model((x + step).repeat_interleave(draws, 0) + noise)
@@ -53,7 +55,7 @@ def _ascend(model, x, y, noise, radius, steps, draws):
     return step.detach()
 
 
-def macer(model, x, y, *, sigma, generator, epoch=0, draws=16, lam=16.0, beta=16.0, gamma=8.0):
+def macer(model, x, y, *, sigma, generator, epoch=None, draws=16, lam=16.0, beta=16.0, gamma=8.0):
     """MACER (Zhai et al., arXiv 2001.02378, eq. 11 and algorithm 1).
 
     -log of the mean softmax, plus lam * sigma / 2 * max(gamma - margin, 0) on correctly classified images, the margin

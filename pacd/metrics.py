@@ -92,7 +92,76 @@ def distortion(clean, poison):
     change = (np.asarray(poison, float) - np.asarray(clean, float)).reshape(len(clean), -1)
     mse = (change**2).mean(1)
     return {
-        "linf": np.abs(change).max(),
-        "l2": np.sqrt((change**2).sum(1)).mean(),
-        "psnr": (-10 * np.log10(mse.clip(1e-12))).mean(),
+        "linf": float(np.abs(change).max()),
+        "l2": float(np.sqrt((change**2).sum(1)).mean()),
+        "psnr": float((-10 * np.log10(mse.clip(1e-12))).mean()),
     }
+
+
+def probit_p(rows):
+    """Phi^-1 of each point's estimated p_A, (k + 1/2) / (n + 1) of its guess; NaN where no draws were made."""
+    counts = rows.filter(regex=r"^count_\d+$").to_numpy()
+    k, n = counts[range(len(rows)), rows["guess"]], rows["n"].to_numpy()
+    return np.where(n > 0, stats.norm.ppf((k + 0.5) / (n + 1)), np.nan)
+
+
+def at_cap(rows):
+    """Share of points that are right and won every draw: more draws would raise their radius."""
+    counts = rows.filter(regex=r"^count_\d+$").to_numpy()
+    k = counts[range(len(rows)), rows["guess"]]
+    return ((rows["prediction"] == rows["label"]) & (k == rows["n"])).mean()
+
+
+class Bootstrapped(NamedTuple):
+    """A statistic with its percentile interval, and its standard errors from resampling seeds and points alone."""
+
+    value: float
+    low: float
+    high: float
+    se_seeds: float
+    se_points: float
+
+
+def paired_bootstrap(clean, poisoned, statistic, value="radius", *, level=0.95, resamples=2000, seed=0):
+    """Bootstrap any comparison of clean and poisoned rows, resampling victim seeds and test points, each as one.
+
+    A seed or point that is drawn twice counts twice in both tables, which is the pairing (the pigeonhole bootstrap of
+    crossed factors, Owen 2007). With S seeds the seeds' part of the variance comes out small by about (S - 1) / S, so with few
+    seeds :func:`paired_drop` is the safer interval for the ACR.
+
+    Parameters
+    ----------
+    clean, poisoned : DataFrames of rows
+        The same seeds and the same points in both.
+    statistic : callable
+        ``statistic(clean, poisoned) -> float`` on two arrays (seeds, points) of ``value``.
+    value : str
+        A column, such as radius, or a 0 / 1 column added for the purpose (abstained, certified at some radius).
+    level : float
+    resamples, seed : int
+
+    Returns
+    -------
+    Bootstrapped
+
+    Raises
+    ------
+    ValueError
+        If seeds or points differ, or fewer than two of either are there.
+    """
+    clean, poisoned = by_seed(clean, value), by_seed(poisoned, value)
+    if not (clean.index.equals(poisoned.index) and clean.columns.equals(poisoned.columns)):
+        raise ValueError("clean and poisoned rows must have the same victim seeds and the same test points.")
+    clean, poisoned = clean.to_numpy(float), poisoned.to_numpy(float)  # (S, P)
+    if min(clean.shape) < 2 or not np.isfinite([clean, poisoned]).all():
+        raise ValueError("a bootstrap needs every point under at least two victim seeds, and at least two points.")
+    generator = np.random.default_rng(seed)
+
+    def resampled(over_seeds, over_points):
+        for _ in range(resamples):
+            chosen = [generator.integers(size, size=size) if over else np.arange(size) for size, over in zip(clean.shape, (over_seeds, over_points))]
+            yield statistic(clean[np.ix_(*chosen)], poisoned[np.ix_(*chosen)])
+
+    low, high = np.quantile(list(resampled(True, True)), [(1 - level) / 2, (1 + level) / 2])
+    errors = (np.std(list(resampled(*over)), ddof=1) for over in ((True, False), (False, True)))
+    return Bootstrapped(statistic(clean, poisoned), low, high, *errors)

@@ -5,7 +5,6 @@ import torch
 
 from pacd.hypergradient import SOLVERS, conjugate_gradient, hypergradient
 
-torch.set_default_dtype(torch.float32)
 RIDGE = 0.3
 
 
@@ -68,13 +67,13 @@ def test_residual_is_the_true_one_when_the_solve_is_cut_short():
     matrix = torch.diag(torch.tensor([1.0, 4.0, 9.0]))
     b = torch.tensor([1.0, 1.0, 1.0])
     for solve in (lambda a, b: conjugate_gradient(a, b, 1), lambda a, b: SOLVERS["adam"](a, b, 3)):
-        q, residual = solve(lambda v: [matrix @ v[0]], [b])
+        q, residual = solve(lambda: lambda v: [matrix @ v[0]], [b])
         assert residual == pytest.approx(((b - matrix @ q[0]).norm() / b.norm()).item(), rel=1e-5) and residual > 0.1
 
 
 def test_cg_falls_back_to_first_order_on_negative_curvature():
     b = torch.tensor([1.0, 2.0])
-    q, residual = conjugate_gradient(lambda v: [-v[0]], [b])
+    q, residual = conjugate_gradient(lambda: lambda v: [-v[0]], [b])
     assert torch.equal(q[0], b) and residual == pytest.approx(2.0)
 
 
@@ -93,3 +92,17 @@ def test_a_wrong_sign_would_be_found():
     wrong = -computed(lambda a, b: conjugate_gradient(a, b, 20)).gradient
     with pytest.raises(AssertionError):
         torch.testing.assert_close(wrong, exact(), rtol=1e-2, atol=1e-6)
+
+
+def test_redrawing_the_system_biases_the_authors_solver_towards_zero():
+    """A is 1 + noise of variance v: the fixed point of its squared residual is 1 / (1 + v), not 1."""
+    g = torch.Generator().manual_seed(0)
+
+    def draw():
+        a = 1 + 0.5**0.5 * torch.randn((), generator=g)
+        return lambda v: [a * v[0]]
+
+    q = torch.stack([SOLVERS["adam"](draw, [torch.ones(1)], 3000, 1e-3)[0][0] for _ in range(5)]).mean().item()
+    assert q == pytest.approx(1 / 1.5, abs=0.08)
+    q, _ = SOLVERS["adam"](lambda: lambda v: v, [torch.ones(1)], 3000, 1e-3)
+    assert q[0].item() == pytest.approx(1, abs=0.02)

@@ -92,13 +92,13 @@ def test_smoothadv_moves_along_the_gradient_by_its_radius():
     torch.testing.assert_close(step, direction * 0.1 * torch.ones_like(x), rtol=1e-4, atol=1e-6)
     p = softmax(logits(1)[:, 0] + 3 * 0.1 * direction.numpy().reshape(3, 1) * np.array([[1, -1, 0]]))
     expected = -np.log(p[range(3), y]).mean()
-    assert value(losses.smoothadv, radius=0.2, warmup=0) == pytest.approx(expected, rel=1e-4)
+    assert value(losses.smoothadv, radius=0.2) == pytest.approx(expected, rel=1e-4)
 
 
 def test_smoothadv_warms_up_linearly():
     x, y = data()
     half = losses.smoothadv(network(), x, y, sigma=SIGMA, generator=generator(), epoch=4, radius=0.2, warmup=10)
-    assert half.item() == pytest.approx(value(losses.smoothadv, radius=0.1, warmup=0), rel=1e-5)
+    assert half.item() == pytest.approx(value(losses.smoothadv, radius=0.1), rel=1e-5)
 
 
 def test_soft_radius_equals_the_formula_and_keeps_its_sign():

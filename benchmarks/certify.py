@@ -1,0 +1,201 @@
+"""Speed and cost of certification against the plain method: ``python benchmarks/certify.py [--threads 2] [--points 50]``.
+
+Three questions. Noisy forward passes per second of the plain loop, and after each trick. Draws per point until certified
+accuracy at half a sigma is decided. Error of the ACR predicted from 2,000 draws a point against the one certified with
+100,000. Prints tables, writes rows for the book, and ends with one line of JSON.
+"""
+
+import argparse
+import json
+import time
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from pacd import data, losses
+from pacd.certify import certify, noise_blocks
+from pacd.fast_forward import Votes, logits, split_affine
+from pacd.metrics import acr, certified_accuracy
+from pacd.models import make_model
+from pacd.predict import predict_acr
+from pacd.results import manifest, write_rows
+from pacd.sequential import decide, decisions
+from pacd.train import train
+
+ROOT = Path(__file__).resolve().parents[1]
+CACHE = ROOT / "data" / "downloads" / "benchmark"
+SIGMAS = (0.25, 0.5, 0.75)
+EXACT = {"n": 100_000, "precision": "bfloat16"}
+ROUNDS, POINTS, DRAWS = 5, 20, 1000  # of the speed measurement
+# Each adds one trick to those before it.
+TRICKS = {
+    "shared noise, cached first layers": {"channels_last": False},
+    "+ channels_last": {},
+    "+ compiled": {"compiled": True},
+    "+ bfloat16": {"compiled": True, "precision": "bfloat16"},
+}
+
+
+def plain(model, x, sigma, n, batch=1000, classes=10):
+    """The usual loop: for each point its own noise, one batch of copies after the other, counted on the host."""
+    counts = np.zeros((len(x), classes), int)
+    for point in range(len(x)):
+        for start in range(0, n, batch):
+            copies = x[point].repeat(min(batch, n - start), 1, 1, 1)
+            predictions = model(copies + torch.randn_like(copies) * sigma).argmax(1)
+            counts[point] += np.bincount(predictions.cpu().numpy(), minlength=classes)
+    return counts
+
+
+def network(splits, sigma, device):
+    """A LeNet trained with Gaussian augmentation, from the cache where it was trained before."""
+    model, path = make_model("lenet", splits.shape, splits.classes, 0).to(device), CACHE / f"gaussian-{sigma}.pt"
+    if path.exists():
+        model.load_state_dict(torch.load(path, map_location=device))
+    else:
+        train(model, splits.x_train, splits.y_train, partial(losses.gaussian, sigma=sigma), epochs=20, batch=100, lr=0.001)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(model.state_dict(), path)
+    return model.eval()
+
+
+def seconds(f):
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    f()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def peak(dtype, device, size=2048):
+    """Operations per second of a large matrix product."""
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    return 2 * size**3 / min(seconds(lambda: a @ b) for _ in range(4))
+
+
+def operations(model, x):
+    """Floating-point operations of one forward pass of one image."""
+    with FlopCounterMode(display=False) as counter:
+        model(x[:1])
+    return counter.get_total_flops()
+
+
+@torch.inference_mode()
+def speed(model, x, sigma, batch):
+    """Noisy passes per second of every variant, in rounds that take them in turn, so that other load meets all of them."""
+    x = x[:POINTS]
+    contiguous = make_model("lenet", x.shape[1:], 10, 0).to(x.device, memory_format=torch.contiguous_format).eval()
+    contiguous.load_state_dict(model.state_dict())
+    every, first = operations(model, x), operations(split_affine(model)[0], x)
+    points, noise = torch.arange(len(x), device=x.device), partial(noise_blocks, x.shape[1:], sigma, DRAWS, (0, 1), x.device)
+    variants = {"plain": lambda: plain(contiguous, x, sigma, DRAWS)}
+    for name, tricks in TRICKS.items():
+        votes = Votes(model, x, 10, batch=batch, **tricks)
+        variants[name] = lambda votes=votes: [votes(block, points) for block in noise()]
+    for run in variants.values():
+        run()
+    times, peaks = {name: [] for name in variants}, {dtype: [] for dtype in (torch.float32, torch.bfloat16)}
+    for _ in range(ROUNDS):
+        for dtype, values in peaks.items():
+            values.append(peak(dtype, x.device))
+        for name, run in variants.items():
+            times[name].append(seconds(run))
+    table = pd.DataFrame(times).T / (len(x) * DRAWS)  # seconds a pass; (variants, rounds)
+    ratio = table.loc["plain"] / table
+    done = pd.Series(every - first + first / len(x), index=table.index).where(table.index != "plain", every)
+    best = pd.Series({name: np.max(peaks[torch.bfloat16 if "bfloat16" in name else torch.float32]) for name in variants})
+    return pd.DataFrame({
+        "samples per second": 1 / table.median(axis=1), "ratio": ratio.median(axis=1), "ratio, lowest round": ratio.min(axis=1),
+        "ratio, highest round": ratio.max(axis=1), "share of peak": done / table.median(axis=1) / best,
+    })  # fmt: skip
+
+
+@torch.inference_mode()
+def agreement(model, x, sigma):
+    """Share of single votes equal to the bare float32 forward's, on the same noise, for each precision."""
+    (noise,) = noise_blocks(x.shape[1:], sigma, 200, (9, 1), x.device)
+    bare = torch.stack([model(image + noise).argmax(1) for image in x])
+    shares = {}
+    for precision in ("float32", "bfloat16"):
+        votes = Votes(model, x, 10, precision=precision)
+        fast = torch.stack([logits(*votes.network, image[None], votes.lift(noise)).argmax(1) for image in votes.x])
+        shares[f"votes equal, {precision}"] = (fast == bare).float().mean().item()
+    return shares
+
+
+def exact(model, x, y, sigma, device, batch):
+    """The rows of 100,000 draws a point, kept in the cache because they take minutes."""
+    path = CACHE / f"gaussian-{sigma}-{len(x)}-{EXACT['n']}-{EXACT['precision']}.csv"
+    if not path.exists():
+        certify(model, x, y, sigma, batch=batch, **EXACT).to_csv(path, index=False)
+    return pd.read_csv(path)
+
+
+def costs(model, splits, sigma, points, device, batch):
+    """What deciding and predicting cost and say, beside the exact rows."""
+    some = torch.arange(0, len(splits.x_test), len(splits.x_test) // points)  # equally many of each class
+    few = splits.x_test[some], splits.y_test[some]
+    rows, radius = exact(model, *few, sigma, device, batch), 0.5 * sigma
+    decided = decide(model, splits.x_test, splits.y_test, sigma, [radius], batch=batch, precision=EXACT["precision"])
+    cheap = certify(model, *few, sigma, n=1900, n0=100, seed=1, batch=batch, precision=EXACT["precision"])
+    prediction = predict_acr(cheap, EXACT["n"])
+    line = decisions(decided, [radius]).iloc[0]
+    return {
+        "ACR, certified, n = 100,000": acr(rows), "ACR, predicted": prediction.predicted_acr, "predicted, low": prediction.low,
+        "predicted, high": prediction.high, "prediction error": prediction.predicted_acr / acr(rows) - 1,
+        "fewer evaluations, predicted": EXACT["n"] / 2000, "points, exact": points, "points, decided": len(decided),
+        "evaluations per point, decided": (decided["n0"] + decided["n"]).mean(),
+        "fewer evaluations, decided": EXACT["n"] / (decided["n0"] + decided["n"]).mean(),
+        "certified at sigma / 2, decided": line["certified"], "undecided": line["undecided"],
+        "certified at sigma / 2, exact points": certified_accuracy(rows, [radius])[0],
+        "certified at sigma / 2, decided, exact points": decisions(decided.iloc[some], [radius])["certified"][0],
+        "wrong guesses": (rows["guess"] != rows["label"]).mean(),
+    }  # fmt: skip
+
+
+def long(kind, table):
+    """Rows (kind, case, quantity, value) of a table with one line for each case."""
+    return table.rename_axis("case").reset_index().melt("case", var_name="quantity").assign(kind=kind)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--points", type=int, default=50, help="points certified with 100,000 draws")
+    parser.add_argument("--rows", default=ROOT / "data" / "benchmarks" / "certify.csv")
+    options, started = parser.parse_args(), time.time()
+    torch.set_num_threads(options.threads)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    batch = 20_000 if device == "cuda" else 250
+    splits = data.load("mnist5k").to(device)
+    models = {sigma: network(splits, sigma, device) for sigma in SIGMAS}
+
+    fast = speed(models[0.5], splits.x_test[:: len(splits.x_test) // POINTS], 0.5, batch)
+    print(fast.round(3).to_string(), flush=True)
+    equal = pd.DataFrame({"sigma 0.5": agreement(models[0.5], splits.x_test[::10], 0.5)}).T
+    print(equal.to_string(), flush=True)
+    cost = pd.DataFrame({f"sigma {sigma}": costs(model, splits, sigma, options.points, device, batch) for sigma, model in models.items()}).T
+    print(cost.T.round(4).to_string())
+
+    rows = pd.concat([long("speed", fast), long("agreement", equal), long("cost", cost)])
+    settings = {"threads": options.threads, "points": options.points, "batch": batch, "device": device, "alpha": 0.001, **EXACT}
+    write_rows(options.rows, rows, manifest(SimpleNamespace(device=device, model_dump=lambda: settings), started))
+    print(json.dumps({
+        "speedup_exact": round(fast["ratio"].iloc[-1], 2),
+        "speedup_exact_float32": round(fast["ratio"].iloc[-2], 2),
+        "speedup_by_trick": fast["ratio"].round(2).to_dict(),
+        "fewer_evaluations_decide": round(cost["fewer evaluations, decided"].min(), 1),
+        "acr_prediction_error": round(cost["prediction error"].abs().max(), 4),
+        "device": f"{torch.cuda.get_device_name() if device == 'cuda' else 'CPU'}, {options.threads} threads",
+    }))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,248 @@
+"""The built book: links, weight and images by parsing it, and every page in a real browser without a network.
+
+Each check is a function that returns its complaints, so that the last tests can show that it finds planted faults.
+The book is `book/_build/html`, or the folder named by PACD_BOOK.
+"""
+
+import os
+import re
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import browser
+import html5lib
+import pytest
+
+BOOK = Path(os.environ.get("PACD_BOOK") or Path(__file__).parents[1] / "book" / "_build" / "html")
+PAGE_LIMIT = 1.5e6  # bytes of a page and its own images, without the libraries that pages share
+PHONE = 390
+
+built = pytest.mark.skipif(not (BOOK / "index.html").exists(), reason=f"no built book in {BOOK}: run `make book` first")
+in_browser = pytest.mark.skipif(bool(browser.missing()), reason=browser.missing())
+
+
+def pages(book):
+    return sorted(page for page in book.rglob("*.html") if "_static" not in page.relative_to(book).parts)
+
+
+# ---- by parsing ----
+
+
+@cache
+def elements(page):
+    """All elements of a page as (tag, attributes, text)."""
+    tree = html5lib.parse(page.read_text(encoding="utf-8"), namespaceHTMLElements=False)
+    return [(node.tag, node.attrib, node.text or "") for node in tree.iter() if isinstance(node.tag, str)]
+
+
+def ids(page):
+    return [attributes["id"] for _, attributes, _ in elements(page) if attributes.get("id")]
+
+
+def references(page):
+    """(tag, address) of everything a page links to or loads."""
+    for tag, attributes, _ in elements(page):
+        yield from ((tag, attributes[name]) for name in ("href", "src", "data", "poster") if attributes.get(name))
+        yield from ((tag, part.split()[0]) for part in attributes.get("srcset", "").split(",") if part.strip())
+
+
+def broken_links(page):
+    found = []
+    for tag, address in references(page):
+        parts = urlsplit(address)
+        if parts.scheme or parts.netloc:
+            continue
+        target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+        anchor = unquote(parts.fragment)
+        if not target.is_file():
+            found.append(f"{page.name}: {tag} {address}: no such file")
+        elif anchor and target.suffix == ".html" and anchor not in ids(target):
+            found.append(f"{page.name}: {tag} {address}: no such anchor")
+    return found
+
+
+def duplicate_ids(page):
+    names = ids(page)
+    return [f"{page.name}: id {name} stands {names.count(name)} times" for name in sorted(set(names)) if names.count(name) > 1]
+
+
+def images_without_text(page):
+    """A file name is no text: it is what a figure of a notebook gets whose cell sets no ``mystnb: image: alt``."""
+    texts = [(a.get("src", ""), a.get("alt", "").strip()) for tag, a, _ in elements(page) if tag == "img"]
+    return [f"{page.name}: {src[:60]}" for src, alt in texts if not alt or re.search(r"\.(png|svg|jpe?g)$", alt)]
+
+
+def foreign_assets(page):
+    """Scripts, styles, fonts and images from elsewhere; a link that a reader may follow is fine."""
+    loads = [address for tag, address in references(page) if tag not in ("a", "form")]
+    styles = [text for tag, _, text in elements(page) if tag == "style"]
+    styles += [attributes.get("style", "") for _, attributes, _ in elements(page)]
+    loads += css_addresses(" ".join(styles))
+    return [f"{page.name}: {address}" for address in loads if address.startswith(("http:", "https:", "//"))]
+
+
+def css_addresses(css):
+    return re.findall(r"(?:@import\s+['\"]|url\(\s*['\"]?)([^'\")\s]+)", css)
+
+
+def weight(page):
+    own = {(page.parent / unquote(a)).resolve() for tag, a in references(page) if tag in ("img", "source") and not urlsplit(a).scheme}
+    return sum(path.stat().st_size for path in {page, *own} if path.is_file() and "_static" not in path.parts)
+
+
+@built
+@pytest.mark.parametrize("check", [broken_links, duplicate_ids, images_without_text, foreign_assets])
+def test_every_page(check):
+    faults = "\n".join(line for page in pages(BOOK) for line in check(page))
+    assert not faults, faults
+
+
+@built
+def test_style_sheets_load_nothing_foreign():
+    sheets = {sheet.name: css_addresses(sheet.read_text(encoding="utf-8")) for sheet in BOOK.rglob("*.css")}
+    assert [(name, a) for name, found in sheets.items() for a in found if a.startswith(("http", "//"))] == []
+
+
+@built
+def test_pages_are_light():
+    assert {page.name: weight(page) for page in pages(BOOK) if weight(page) > PAGE_LIMIT} == {}
+
+
+def test_api_page_names_every_module():
+    root = Path(__file__).parents[1]
+    modules = {f"pacd.{path.stem}" for path in (root / "pacd").glob("*.py")} - {"pacd.__init__"}
+    assert set(re.findall(r"automodule:: (\S+)", (root / "book" / "api.md").read_text(encoding="utf-8"))) == modules
+
+
+# ---- in a browser ----
+
+RAW_TEX = r"""
+const seen = [];
+const walk = document.createTreeWalker(document.querySelector('article') || document.body, NodeFilter.SHOW_TEXT);
+while (walk.nextNode()) {
+  const node = walk.currentNode;
+  if (!node.parentElement.closest('script, style, pre, code, mjx-container') && /\\[(\[]|\\begin\{/.test(node.data))
+    seen.push(node.data.trim().slice(0, 60));
+}
+return seen;
+"""
+COUNT_MATH = "return [document.querySelectorAll('.math').length, document.querySelectorAll('mjx-container').length]"
+MATH_ERRORS = "return [...document.querySelectorAll('[data-mjx-error]')].map(e => e.getAttribute('data-mjx-error'))"
+TOO_WIDE = """
+const wide = document.scrollingElement.scrollWidth - innerWidth;
+return wide <= 0 ? [] : [...document.querySelectorAll('main *')].filter(
+  e => e.getBoundingClientRect().right > innerWidth + 1).slice(0, 3).map(e => `${e.tagName}.${e.getAttribute("class")} (${wide} px over)`)
+  .concat(`page is ${wide} px too wide`);
+"""
+# WCAG 2.1 AA: 4.5 to 1, and 3 to 1 for text of 24 px, or of 18.66 px and bold. Text on pictures is not judged.
+FAINT = """
+const parse = text => { const v = text.match(/[0-9.]+/g).map(Number); return v.length < 4 ? [...v, 1] : v; };
+const over = (top, below) => [0, 1, 2].map(i => top[3] * top[i] + (1 - top[3]) * below[i]).concat(1);
+const ground = e => { const c = e ? parse(getComputedStyle(e).backgroundColor) : [255, 255, 255, 1];
+  return c[3] === 1 ? c : over(c, ground(e.parentElement)); };
+const light = c => [0.2126, 0.7152, 0.0722].reduce((sum, w, i) => {
+  const v = c[i] / 255; return sum + w * (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); }, 0);
+const seen = new Map();
+const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (walk.nextNode()) {
+  const e = walk.currentNode.parentElement, style = getComputedStyle(e), size = parseFloat(style.fontSize);
+  if (!walk.currentNode.data.trim() || e.closest('svg, script, style, noscript') || !e.checkVisibility({visibilityProperty: true, opacityProperty: true})) continue;
+  const back = ground(e), front = over(parse(style.color), back), [a, b] = [light(front), light(back)];
+  const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  const large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+  if (ratio < (large ? 3 : 4.5)) seen.set(`${e.tagName}.${e.getAttribute("class")} ${style.color} on ${back.slice(0, 3)}`, ratio.toFixed(1));
+}
+return [...seen].map(([what, ratio]) => `${what}: ${ratio} to 1`);
+"""
+
+
+def browser_faults(driver, base, name):
+    """What a reader would see go wrong on one page, at desktop and at phone width."""
+    browser.visit(driver, base + name)
+    math, typeset = driver.execute_script(COUNT_MATH)
+    found = [f"{typeset} of {math} equations typeset"] if typeset < math else []
+    found += [f"raw TeX: {text}" for text in driver.execute_script(RAW_TEX)]
+    found += [f"TeX error: {text}" for text in driver.execute_script(MATH_ERRORS)]
+    found += [f"faint text: {text}" for text in driver.execute_script(FAINT)]
+    browser.resize(driver, PHONE)
+    found += [f"at {PHONE} px: {text}" for text in driver.execute_script(TOO_WIDE)]
+    found += browser.complaints(driver, base)
+    return [f"{name}: {text}" for text in found]
+
+
+def search_results(driver, base, term):
+    """Titles that the book's own search finds."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    browser.visit(driver, f"{base}search.html?q={term}")
+    # Sphinx rewrites its summary line once the search is over, whether it found anything or not.
+    WebDriverWait(driver, 10).until(lambda d: d.execute_script(
+        "const line = document.querySelector('.search-summary'); return line && /found|did not match/.test(line.textContent)"
+    ))
+    return driver.execute_script("return [...document.querySelectorAll('ul.search li a')].map(a => a.textContent)")
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with browser.chromium() as driver:
+        yield driver
+
+
+@built
+@in_browser
+def test_browser_every_page(chromium):
+    with browser.served(BOOK) as base:
+        names = [page.relative_to(BOOK).as_posix() for page in pages(BOOK)]
+        faults = "\n".join(line for name in names for line in browser_faults(chromium, base, name))
+    assert not faults, faults
+
+
+@built
+@in_browser
+def test_browser_search(chromium):
+    with browser.served(BOOK) as base:
+        assert search_results(chromium, base, "radius")
+        assert not search_results(chromium, base, "qwertzuiop")
+        assert browser.complaints(chromium, base) == []
+
+
+@built
+@in_browser
+def test_browser_from_disk(chromium):
+    """`make book` prints a path, so the book must also work when it is opened as a file."""
+    assert browser_faults(chromium, BOOK.resolve().as_uri() + "/", "index.html") == []
+    assert search_results(chromium, BOOK.resolve().as_uri() + "/", "radius")
+
+
+# ---- the checks can fail ----
+
+PLANTED = r"""<!doctype html><html lang="en"><head><title>x</title><link rel="icon" href="data:,">
+<script src="https://cdn.example.org/x.js"></script><style>@import "https://fonts.example.org/f.css";</style></head>
+<body><article><h1 id="a">x</h1><p id="a"><a href="gone.html">gone</a> <a href="#nowhere">nowhere</a>
+<a href="https://example.org">fine</a></p><img src="gone.png" alt="gone.png"><img src="data:,"><span class="math">\(x^2\)</span>
+<main><div style="width: 2000px; color: #bbb">wide</div></main></article><script>undefined_function()</script></body></html>"""
+
+
+@pytest.fixture
+def planted(tmp_path):
+    page = tmp_path / "planted.html"
+    page.write_text(PLANTED)
+    return page
+
+
+def test_parsing_finds_planted_faults(planted):
+    assert [line.split(": ")[1] for line in broken_links(planted)] == ["a gone.html", "a #nowhere", "img gone.png"]
+    assert len(duplicate_ids(planted)) == 1
+    assert len(images_without_text(planted)) == 2
+    assert len(foreign_assets(planted)) == 2
+    assert weight(planted) == len(PLANTED)
+
+
+@in_browser
+def test_browser_finds_planted_faults(planted, chromium):
+    with browser.served(planted.parent) as base:
+        faults = "\n".join(browser_faults(chromium, base, planted.name))
+    for fault in ("0 of 1 equations", "raw TeX", "faint text: DIV", "page is", "undefined_function", "foreign request: https://cdn.example.org",
+                  "foreign request: https://fonts.example.org", "status 404", "failed request"):
+        assert fault in faults, faults
