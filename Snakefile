@@ -9,8 +9,9 @@ from profiles import grid
 PROFILE = config.get("profile", "smoke")
 GRID = grid.load(PROFILE)
 
-# What a result depends on; the other modules only read rows.
-METHOD = sorted(set(map(str, Path("pacd").glob("*.py"))) - {"pacd/metrics.py", "pacd/theory.py"})
+# What a result depends on; the other modules only read rows or are theory.
+READERS = [f"pacd/{name}.py" for name in ("metrics", "predict", "sequential", "theory")]
+METHOD = sorted(set(map(str, Path("pacd").glob("*.py"))) - set(READERS))
 
 wildcard_constraints:
     run="[^/]+",
@@ -24,8 +25,7 @@ rule book:
         rules.study.input,
         METHOD,
         [path for path in map(str, Path("book").rglob("*.*")) if not path.startswith(("book/_build", "book/runs")) and "__pycache__" not in path],
-        "pacd/metrics.py",
-        "pacd/theory.py",
+        READERS,
     output:
         "book/_build/html/index.html",
     shell:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 
 import torch
+from torchvision.transforms.functional import gaussian_blur
 from tqdm import tqdm
 
 from pacd.hypergradient import SOLVERS, hypergradient
@@ -35,50 +36,49 @@ def target_rows(y, target_class, fraction, generator):
 class Method:
     """One setting of the attack; ``METHODS`` holds the named ones.
 
-    solver: key of ``SOLVERS``. redraw: redraw the noise inside the linear solve. correct_only: misclassified
-    validation images have no outer gradient. sign: sign steps of the poison (else Adam, one slot a pixel).
-    step: step length of the poison. inner_steps: Adam steps of the model between poison steps. restart, warmup:
-    poison steps between re-initialisations of the model, and inner steps before the first poison step after one.
-    clean_batch, poison_batch: inner batch. val_batch, draws: validation images and noise draws of the outer objective.
+    solver : key of ``SOLVERS``. redraw : redraw the noise inside the linear solve. damping : added to the Hessian.
+    temperature, draws, val_batch, correct_only : of the outer objective; see :func:`pacd.smoothing.soft_radius`.
+    hyper_batch : poison images that move in a step. solve_batch : clean images of other classes beside them in the
+    Hessian (the mixed derivative does not need them). sign : sign steps (else Adam). step : length of a step.
+    momentum : decay of the gradient that an image remembers. blur : standard deviation, in pixels, of a Gaussian
+    blur of the gradient; neighbouring pixels share their noise-ridden signs. class_wise : one pattern for all images.
+    inner_steps, inner_lr, clean_batch, poison_batch : Adam steps of the model before each poison step, and their batch.
+    restart, warmup : poison steps between new models, and further inner steps of a new model before it is used.
     """
 
     solver: str
     redraw: bool = False
+    damping: float = 1e-3
+    temperature: float = 16.0
+    draws: int = 8
+    val_batch: int = 500
     correct_only: bool = False
+    hyper_batch: int = 200
+    solve_batch: int = 0
     sign: bool = True
     step: float = 0.02
+    momentum: float = 0.0
+    blur: float = 0.0
+    class_wise: bool = False
     inner_steps: int = 2
-    restart: int = 150
-    warmup: int = 30
+    inner_lr: float = 1e-3
     clean_batch: int = 200
     poison_batch: int = 100
-    val_batch: int = 500
-    draws: int = 8
-    temperature: float = 16.0
-    solve_batch: int = 0
-    hyper_batch: int = 100
-    class_wise: bool = False
-    momentum: float = 0.0
-    share: float = 0.0
-    dual: bool = False
-    originals: bool = False
-    errmin: bool = False
-    checker: bool = False
-    inner_lr: float = 1e-3
-    damping: float = 1e-3
+    restart: int = 150
+    warmup: int = 30
 
 
 METHODS = {
-    # Ours: no products with the Hessian, sign steps, every validation image counts.
-    "first_order": Method("identity"),
-    "cg": Method("cg"),
-    "neumann": Method("neumann"),
-    # The authors' published code: constants of its MNIST script.
+    # Ours: no products with the Hessian, every validation image counts, and sign steps whose noise is averaged out.
+    "first_order": Method("identity", momentum=0.9, blur=2.0),
+    "cg": Method("cg", momentum=0.9, blur=2.0, solve_batch=200),
+    "neumann": Method("neumann", momentum=0.9, blur=2.0, solve_batch=200),
+    # The authors' published code: the constants of its MNIST script; one epoch there is 55 poison steps.
     "approxgrad": Method(
         "adam", redraw=True, correct_only=True, sign=False, step=0.1, inner_steps=10, restart=550, warmup=0,
-        clean_batch=900, poison_batch=100, val_batch=100, draws=20,
+        clean_batch=900, poison_batch=100, solve_batch=900, hyper_batch=100, val_batch=100, draws=20,
     ),
-}
+}  # fmt: skip
 
 
 def method(name, options):
@@ -141,13 +141,8 @@ def poison(splits, make_model, loss, *, method, target_class, eps_linf, sigma, s
     others = torch.ones(len(y), dtype=torch.bool, device=y.device).index_fill_(0, index, False).nonzero().flatten()
     mine = splits.y_val == target_class
     x_val, y_val = splits.x_val[mine], splits.y_val[mine]
-    if method.originals:
-        x_val, y_val = torch.cat([x_val, x[index]]), torch.cat([y_val, y[index]])
     clean, images = x[index], x[index].clone()
-    if method.checker:
-        r = torch.arange(28); pat = torch.where(((r[:, None] // 14 + r // 14) % 2) == 0, 1.0, -1.0)
-        images = project(images + eps_linf * pat, clean, eps_linf)
-    slots = [torch.zeros_like(images), torch.zeros_like(images), torch.zeros(len(images), device=x.device)]
+    direction = Momentum(images, method.momentum) if method.sign else AdamSlots(images)
     pick = partial(_pick, generator=generator)
     trace = []
 
@@ -158,52 +153,27 @@ def poison(splits, make_model, loss, *, method, target_class, eps_linf, sigma, s
             parameters = list(model.parameters())
             optimizer = torch.optim.Adam(parameters, lr=method.inner_lr)
         for _ in range(method.inner_steps + (method.warmup if since == 0 else 0)):
-            rows, hit = pick(others, method.clean_batch), pick(index, method.poison_batch, positions=True)
+            rows, hit = others[pick(others, method.clean_batch)], pick(index, method.poison_batch)
             value = _inner(model, loss, x[rows], y[rows], images[hit], target_class, generator)
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
 
-        rows, hit = pick(others, method.solve_batch), pick(index, method.hyper_batch, positions=True)
-        val = pick(y_val, method.val_batch, positions=True)
+        rows, hit = others[pick(others, method.solve_batch)], pick(index, method.hyper_batch)
+        val = pick(y_val, method.val_batch)
         u = images[hit].requires_grad_()
-        value, residual = None, None
-
-        def outer():
-            nonlocal value
-            model.eval()
-            value = soft_radius(model, x_val[val], y_val[val], sigma, method.draws, generator, temperature=method.temperature, correct_only=method.correct_only).mean()
-            model.train()
-            return value
-
         inner = partial(_inner, model, loss, x[rows], y[rows], u, target_class, generator)
-        if method.errmin:
-            value = torch.zeros(())
-            gradient, residual = torch.autograd.grad(inner(), u)[0], 0.0
-        else:
-          gradient, residual = hypergradient(outer, inner, parameters, u, SOLVERS[method.solver], method.damping, method.redraw)
+        outer = partial(_outer, model, x_val[val], y_val[val], sigma, method, generator)
+        value, gradient, residual = hypergradient(outer, inner, parameters, u, SOLVERS[method.solver], method.damping, method.redraw)
         if not torch.isfinite(gradient).all():
             raise FloatingPointError(f"the hypergradient is not finite in poison step {step + 1}; raise the damping or lower inner_lr.")
+        if method.blur:
+            gradient = gaussian_blur(gradient, 4 * round(method.blur) + 3, method.blur)
         if method.class_wise:
-            moved = gradient.mean(0, keepdim=True).sign()
-            images = project(images - method.step * moved, clean, eps_linf)
-            trace.append({"step": step, "soft_radius": value.item(), "residual": residual})
-            continue
-        if method.share:
-            gradient = gradient + method.share * gradient.mean(0, keepdim=True)
-        if method.momentum:
-            gradient = gradient / gradient.abs().flatten(1).mean(1).view(-1, 1, 1, 1)
-            slots[0][hit] = method.momentum * slots[0][hit] + gradient
-            gradient = slots[0][hit]
-        if method.dual:
-            gradient = gradient / gradient.abs().flatten(1).mean(1).view(-1, 1, 1, 1)
-            slots[0][hit] += gradient
-            images[hit] = project(clean[hit] - method.step * slots[0][hit], clean[hit], eps_linf)
-            trace.append({"step": step, "soft_radius": value.item(), "residual": residual})
-            continue
-        moved = gradient.sign() if method.sign else _adam_direction(slots, hit, gradient)
-        images[hit] = project(u.detach() - method.step * moved, clean[hit], eps_linf)
-        trace.append({"step": step, "soft_radius": value.item(), "residual": residual})
+            images = project(images - method.step * gradient.mean(0).sign(), clean, eps_linf)
+        else:
+            images[hit] = project(u.detach() - method.step * direction(hit, gradient), clean[hit], eps_linf)
+        trace.append({"step": step, "soft_radius": value, "residual": residual})
     return index, images, trace
 
 
@@ -214,17 +184,41 @@ def _inner(model, loss, x, y, u, target_class, generator):
     return loss(model, batch, labels, generator=generator)
 
 
-def _pick(rows, size, generator, positions=False):
-    """At most ``size`` of the rows, drawn without replacement (or their positions)."""
-    chosen = torch.randperm(len(rows), generator=generator, device=rows.device)[:size]
-    return chosen if positions else rows[chosen]
+def _outer(model, x, y, sigma, method, generator):
+    """Mean soft radius of clean validation images; batch norm as the certifier sees it, in eval mode."""
+    model.eval()
+    radius = soft_radius(model, x, y, sigma, method.draws, generator, method.temperature, correct_only=method.correct_only)
+    model.train()
+    return radius.mean()
 
 
-def _adam_direction(slots, hit, gradient, betas=(0.9, 0.999)):
-    """Adam's direction with moments and step counts kept for each image, not shared between images."""
-    first, second, count = slots
-    count[hit] += 1
-    first[hit] = betas[0] * first[hit] + (1 - betas[0]) * gradient
-    second[hit] = betas[1] * second[hit] + (1 - betas[1]) * gradient**2
-    t = count[hit].view(-1, 1, 1, 1)
-    return first[hit] / (1 - betas[0] ** t) / ((second[hit] / (1 - betas[1] ** t)).sqrt() + 1e-8)
+def _pick(rows, size, generator):
+    """Positions of at most ``size`` of the rows, drawn without replacement."""
+    return torch.randperm(len(rows), generator=generator, device=rows.device)[:size]
+
+
+class Momentum:
+    """Sign of each image's decaying sum of gradients, each scaled to mean absolute value 1 (MI-FGSM, arXiv 1710.06081)."""
+
+    def __init__(self, images, decay):
+        self.sum, self.decay = torch.zeros_like(images), decay
+
+    def __call__(self, hit, gradient):
+        scale = gradient.abs().mean((1, 2, 3), keepdim=True).clamp(min=1e-30)
+        self.sum[hit] = self.decay * self.sum[hit] + gradient / scale
+        return self.sum[hit].sign()
+
+
+class AdamSlots:
+    """Adam's direction with moments and step counts kept for each image; the authors' share them between images."""
+
+    def __init__(self, images, betas=(0.9, 0.999)):
+        self.first, self.second, self.betas = torch.zeros_like(images), torch.zeros_like(images), betas
+        self.count = torch.zeros(len(images), 1, 1, 1, device=images.device)
+
+    def __call__(self, hit, gradient):
+        self.count[hit] += 1
+        self.first[hit] = self.betas[0] * self.first[hit] + (1 - self.betas[0]) * gradient
+        self.second[hit] = self.betas[1] * self.second[hit] + (1 - self.betas[1]) * gradient**2
+        unbiased = [m[hit] / (1 - beta ** self.count[hit]) for m, beta in zip((self.first, self.second), self.betas)]
+        return unbiased[0] / (unbiased[1].sqrt() + 1e-8)

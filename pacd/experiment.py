@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torchvision.transforms import v2
 
+from pacd.attack import METHODS, method, poison
+from pacd.baselines import BASELINES, craft
 from pacd.data import DataError, Splits, load
 from pacd.losses import TRAINERS
 from pacd.models import make_model
@@ -44,11 +46,23 @@ def setup(settings):
     return Setup(splits, loss, model)
 
 
+def chosen_attack(name, options):
+    """The named attack or control, ``attack(splits, make_model, loss, **setting) -> index, images, trace``."""
+    if name in METHODS:
+        return partial(poison, method=method(name, options))
+    if options:
+        raise SettingsError(f"attack_options must be empty for the control {name!r}, not {options}.")
+    return partial(craft, pattern=BASELINES[name])
+
+
 def augmentation(name, shape):
-    """Random crop after padding by an eighth of the side (4 pixels for CIFAR-10), and flip; None for none."""
+    """Random crop after padding by an eighth of the side (4 pixels for CIFAR-10), and flip; None for none.
+
+    v2 transforms draw once for a whole tensor, so they are applied image by image.
+    """
     crop = v2.RandomCrop(shape[1:], padding=shape[1] // 8)
-    transforms = {"none": None, "crop": crop, "crop_flip": v2.Compose([crop, v2.RandomHorizontalFlip()])}
-    return transforms[name]
+    transform = {"none": None, "crop": crop, "crop_flip": v2.Compose([crop, v2.RandomHorizontalFlip()])}[name]
+    return transform and (lambda images: torch.stack([transform(image) for image in images]))
 
 
 def trainer(name, options, sigma):

@@ -15,8 +15,9 @@ import torch
 
 
 class Hypergradient(NamedTuple):
-    """``gradient`` shaped like u; ``residual`` of the linear system, relative."""
+    """``value`` of the outer objective, its ``gradient`` shaped like u, and the relative ``residual`` of the linear system."""
 
+    value: float
     gradient: torch.Tensor
     residual: float
 
@@ -64,7 +65,7 @@ def hypergradient(outer, inner, parameters, u, solve, damping=1e-3, redraw=False
 
     q, residual = solve(draw, b)
     (mixed,) = torch.autograd.grad(frozen, u, q)
-    return Hypergradient(-mixed if direct is None else direct - mixed, residual)
+    return Hypergradient(value.item(), -mixed if direct is None else direct - mixed, residual)
 
 
 def dot(a, b):

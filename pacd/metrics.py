@@ -18,7 +18,7 @@ def certified_accuracy(rows, radii):
 
 
 def abstention(rows):
-    """Share of points at which the certifier abstains."""
+    """Share of points at which the certifier abstains; a lower bound where wrong guesses were stopped (``stop_wrong``)."""
     return (rows["prediction"] == -1).mean()
 
 

@@ -9,8 +9,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 # The names that other modules define, repeated here so that a typo is found before torch is imported
 # (tests/test_settings.py holds the two equal).
 TRAINERS = ("standard", "gaussian", "smoothadv", "macer")
-ARCHITECTURES = ("lenet",)
+ARCHITECTURES = ("lenet", "mlp", "cnn", "resnet20", "resnet56", "vgg")
 METHODS = ("first_order", "cg", "neumann", "approxgrad")
+BASELINES = ("uniform", "checkerboard", "random_sign", "random_uniform")
 
 
 class SettingsError(ValueError):
@@ -119,8 +120,8 @@ class Settings(BaseModel):
 class PoisonSettings(Settings):
     """notebooks/poison.ipynb; ``trainer`` is the crafting trainer."""
 
-    attack: one_of(METHODS)
-    attack_options: Annotated[dict[str, Any], allowed("a dict of the method's own parameters, such as {'step': 0.01}")]
+    attack: one_of(METHODS + BASELINES)
+    attack_options: Annotated[dict[str, Any], allowed("a dict of the method's own parameters, such as {'step': 0.01}; empty for a control")]
     eps_linf: Annotated[float, allowed("a number between 0 and 1, pixel units", ge=0, le=1)]
     fraction: Annotated[float, allowed("a share of the target class, above 0 and at most 1", gt=0, le=1)]
     steps: Count
@@ -139,6 +140,7 @@ class VictimSettings(Settings):
     epochs: Count
     batch: Count
     lr: Positive
+    schedule: Annotated[Literal["constant", "cosine"], allowed("one of constant, cosine")]
     weight_decay: NonNegative
     augmentation: Annotated[Literal["none", "crop", "crop_flip"], allowed("one of none, crop, crop_flip")]
     points: Annotated[int | None, allowed("None for all test points of the class, or a whole number, 1 or above", ge=1)]
@@ -146,6 +148,9 @@ class VictimSettings(Settings):
     n: Count
     alpha: Annotated[float, allowed("a failure probability between 0 and 1", gt=0, lt=1)]
     certify_batch: Count
+    precision: Annotated[Literal["float32", "bfloat16"], allowed("one of float32, bfloat16")]
+    stop_wrong: bool = allowed("True to make no further draws where the guess is wrong, else False")
+    compiled: Annotated[bool | None, allowed("None to compile where it pays, True or False")]
     noise_seed: Seed
     rows_file: Annotated[Text | None, allowed("None or the path to write, ending in .csv", pattern=r"\.csv$")]
 

@@ -1,10 +1,12 @@
 """The one training loop; the loss is a parameter."""
 
+import math
+
 import torch
 from tqdm import tqdm
 
 
-def train(model, x, y, loss, *, epochs, batch, lr, weight_decay=0.0, augment=None, seed=0, progress=False):
+def train(model, x, y, loss, *, epochs, batch, lr, weight_decay=0.0, schedule="constant", augment=None, seed=0, progress=False):
     """Train a network in place with Adam.
 
     Parameters
@@ -17,8 +19,11 @@ def train(model, x, y, loss, *, epochs, batch, lr, weight_decay=0.0, augment=Non
     epochs, batch : int
     lr, weight_decay : float
         Adam's step size; weight_decay is added to the gradient (L2 regularisation).
+    schedule : str
+        ``constant``, or ``cosine``: the step size falls to 0 along a cosine, which takes the noise of the last steps
+        out of the victim.
     augment : callable, optional
-        Applied to every batch of images (a torchvision v2 transform).
+        Applied to every batch of images; may draw from torch's global random state, which is seeded here and restored.
     seed : int
         Seed of the order of the images and of the noise.
     progress : bool
@@ -36,19 +41,25 @@ def train(model, x, y, loss, *, epochs, batch, lr, weight_decay=0.0, augment=Non
     """
     generator = torch.Generator(x.device).manual_seed(seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
+    steps = epochs * math.ceil(len(x) / batch)
+    decay = {"constant": lambda step: 1.0, "cosine": lambda step: (1 + math.cos(math.pi * step / steps)) / 2}[schedule]
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, decay)
     x = x.contiguous(memory_format=torch.channels_last)
     model.train()
     history = []
-    for epoch in tqdm(range(epochs), disable=not progress, leave=False):
-        total = torch.zeros((), device=x.device)
-        for rows in torch.randperm(len(x), generator=generator, device=x.device).split(batch):
-            images = augment(x[rows]) if augment else x[rows]
-            value = loss(model, images, y[rows], generator=generator, epoch=epoch)
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
-            total += value.detach() * len(rows)
-        history.append(total.item() / len(x))
-        if not torch.isfinite(total):
-            raise FloatingPointError(f"the training loss is not finite in epoch {epoch + 1}; lower lr or raise batch.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for epoch in tqdm(range(epochs), disable=not progress, leave=False):
+            total = torch.zeros((), device=x.device)
+            for rows in torch.randperm(len(x), generator=generator, device=x.device).split(batch):
+                images = augment(x[rows]) if augment else x[rows]
+                value = loss(model, images, y[rows], generator=generator, epoch=epoch)
+                optimizer.zero_grad()
+                value.backward()
+                optimizer.step()
+                scheduler.step()
+                total += value.detach() * len(rows)
+            history.append(total.item() / len(x))
+            if not torch.isfinite(total):
+                raise FloatingPointError(f"the training loss is not finite in epoch {epoch + 1}; lower lr or raise batch.")
     return history

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from pacd import attack, losses, poison_file
+from pacd import attack, baselines, losses, poison_file
 from pacd.data import Splits
 from pacd.models import make_model
 
@@ -36,6 +36,16 @@ def test_poison_stays_in_the_ball_and_in_range_and_in_its_class(digits, name):
     assert 0 < change.max() <= 0.1 + 6e-8  # float32 rounding of x + eps
     assert (digits.y_train[index] == 8).all() and len(index) == 400
     assert len(trace) == 3 and all(t["residual"] >= 0 for t in trace if name != "first_order")
+
+
+@pytest.mark.parametrize("name", baselines.BASELINES)
+def test_controls_have_the_attacks_budget(digits, name):
+    make = partial(baselines.craft, digits, None, None, pattern=baselines.BASELINES[name], target_class=8, fraction=0.25)
+    index, images, _ = make(eps_linf=0.1)
+    change = images - digits.x_train[index]
+    assert len(index) == 100 and (digits.y_train[index] == 8).all()
+    assert images.min() >= 0 and images.max() <= 1 and 0.09 < change.abs().max() <= 0.1 + 6e-8
+    assert torch.equal(make(eps_linf=0.1)[1], images) and torch.equal(make(eps_linf=0.0)[1], digits.x_train[index])
 
 
 def test_poison_is_a_function_of_its_seed(digits):
@@ -76,7 +86,7 @@ def linear(seed):
 def test_attack_succeeds_on_a_planted_problem(solver):
     """Victims that train on the poison must lose over half of the radius; the same-size shift backwards is no attack."""
     splits, loss = planted(), partial(losses.gaussian, sigma=0.1)
-    method = replace(attack.METHODS["first_order"], solver=solver, restart=40, warmup=100, inner_lr=0.05, clean_batch=100, hyper_batch=100, solve_batch=100 * (solver == "cg"))
+    method = replace(attack.METHODS["first_order"], solver=solver, restart=40, warmup=100, inner_lr=0.05, clean_batch=100, hyper_batch=100, solve_batch=100 * (solver == "cg"), blur=0.0)
     index, images, _ = attack.poison(splits, linear, loss, method=method, target_class=1, eps_linf=0.1, sigma=0.1, steps=60)
 
     def radius(x_train):

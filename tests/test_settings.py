@@ -2,7 +2,7 @@
 
 import pytest
 
-from pacd import attack, losses, models, settings
+from pacd import attack, baselines, losses, models, settings
 from pacd.settings import PoisonSettings, SettingsError, VictimSettings
 from profiles import grid
 
@@ -17,7 +17,7 @@ def test_the_notebooks_own_defaults_are_allowed():
 def test_names_are_those_of_the_method():
     assert settings.TRAINERS == tuple(losses.TRAINERS)
     assert settings.ARCHITECTURES == tuple(models.MODELS)
-    assert settings.METHODS == tuple(attack.METHODS)
+    assert settings.METHODS == tuple(attack.METHODS) and settings.BASELINES == tuple(baselines.BASELINES)
 
 
 @pytest.mark.parametrize("kind, change, sentence", [
@@ -37,7 +37,7 @@ def test_names_are_those_of_the_method():
     ("victim", {"poison_file": "poison.zip"}, "poison_file must be None for clean data, or the path"),
     ("poison", {"eps_linf": -0.1}, "eps_linf must be a number between 0 and 1, pixel units, not -0.1"),
     ("poison", {"fraction": 0.0}, "fraction must be a share of the target class"),
-    ("poison", {"attack": "pacd"}, "attack must be one of first_order, cg, neumann, approxgrad, not 'pacd'"),
+    ("poison", {"attack": "pacd"}, "attack must be one of first_order, cg, neumann, approxgrad, .*, not 'pacd'"),
     ("poison", {"target_class": 8.5}, "target_class must be the number of a class, 0 or above, not 8.5"),
     ("poison", {"device": "gpu"}, "device must be one of auto, cpu, cuda, not 'gpu'"),
 ])

@@ -1,0 +1,46 @@
+import pytest
+import torch
+from torch import nn
+
+from pacd.models import MODELS, make_model
+
+COUNTS = {  # weights and biases, counted by hand from the papers' tables
+    "lenet": 20 * 25 + 20 + 50 * 500 + 50 + 800 * 500 + 500 + 5010,
+    "resnet20": 269_722,  # 0.27 M in table 6 of He et al.
+    "resnet56": 853_018,  # 0.85 M
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
+def test_every_network_takes_every_data_set_and_its_seed(name, shape):
+    x = torch.rand(2, *shape)
+    model, again, other = (make_model(name, shape, 7, seed).eval() for seed in (0, 0, 1))
+    assert model(x).shape == (2, 7)
+    assert torch.equal(model(x), again(x)) and not torch.equal(model(x), other(x))
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_sizes_are_those_of_the_papers(name):
+    shape = (1, 28, 28) if name == "lenet" else (3, 32, 32)
+    assert sum(p.numel() for p in make_model(name, shape, 10, 0).parameters()) == COUNTS[name]
+
+
+def test_batch_norm_works():
+    """In train mode it normalises by the batch, in eval mode by what it has learned, and it learns."""
+    model = make_model("resnet20", (3, 32, 32), 10, 0)
+    norm = next(m for m in model if isinstance(m, nn.BatchNorm2d))
+    x = torch.rand(16, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    before = norm.running_mean.clone()
+    in_train = model.train()(x)
+    assert not torch.equal(norm.running_mean, before)
+    assert not torch.allclose(model.eval()(x), in_train)
+    assert torch.allclose(model(x)[:4], model(x[:4]), atol=1e-5)  # in eval mode an image does not see its batch
+
+
+def test_the_global_random_state_is_left_alone():
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    make_model("lenet", (1, 28, 28), 10, 5)
+    assert torch.equal(torch.rand(1), expected)
