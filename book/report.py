@@ -17,6 +17,9 @@ from profiles import grid  # noqa: E402
 
 # Okabe and Ito's palette: told apart by colour-blind readers. One colour for a trainer everywhere.
 TRAINER_COLOUR = {"standard": "#000000", "gaussian": "#0072B2", "smoothadv": "#D55E00", "macer": "#009E73"}
+# Clean is solid, PACD dashed, a control dotted: told apart without colour too.
+ATTACK_STYLE = {"none": "-", "first_order": "--"}
+ATTACK_NAME = {"none": "clean", "first_order": "PACD"}
 TRAINER_NAME = {"standard": "standard", "gaussian": "GA", "smoothadv": "SmoothAdv", "macer": "MACER"}
 CELL = ["dataset", "trainer", "sigma", "target_class"]
 
@@ -29,41 +32,53 @@ def load(profile, experiment):
     return read_rows(*(ROOT / plan.victims[run]["rows_file"] for run in plan.experiments[experiment]))
 
 
-def drop_table(rows, by=CELL):
-    """Clean and poisoned ACR and the paired drop of each cell, numbers as numbers."""
+def drop_table(rows, by=CELL, against="none"):
+    """ACR of each cell and attack and its paired drop ``against`` clean data or a control, numbers as numbers."""
     lines = []
     for cell, table in rows.groupby(by):
-        clean = table[table["attack"] == "none"]
-        for attack, poisoned in table[table["attack"] != "none"].groupby("attack"):
+        clean = table[table["attack"] == against]
+        for attack, poisoned in table[table["attack"] != against].groupby("attack"):
             drop = paired_drop(clean, poisoned)
             lines.append(
                 dict(zip(by, cell))
                 | {"attack": attack, "ACR clean": acr(clean), "ACR poisoned": acr(poisoned)}
-                | {"drop": drop.drop, "low": drop.low, "high": drop.high, "se_seeds": drop.se_seeds, "se_points": drop.se_points}
+                | drop._asdict()
                 | {"seeds": clean["seed"].nunique(), "points": clean["index"].nunique(), "n": clean["n"].iloc[0]}
             )
     return pd.DataFrame(lines)
 
 
-def headline(rows):
-    """The numbers that prose names, of an experiment with one cell and one attack, as text."""
-    (cell,) = drop_table(rows).to_dict("records")
-    poisoned = rows[rows["attack"] != "none"].iloc[0]
-    percent = {name: f"{100 * cell[name]:.0f}" for name in ("drop", "low", "high")}
+def headline(rows, attack="first_order", against="none"):
+    """The numbers that prose names, of one cell and one attack, as text."""
+    compared = rows[rows["attack"].isin([attack, against])]
+    (cell,) = drop_table(compared, against=against).to_dict("records")
+    percent = {name: f"{100 * cell[name]:.0f}" for name in ("drop", "low_seeds", "high_seeds", "low", "high")}
     errors = {name: f"{100 * cell[name]:.1f}" for name in ("se_seeds", "se_points")}
     acrs = {"acr_clean": f"{cell['ACR clean']:.2f}", "acr_poisoned": f"{cell['ACR poisoned']:.2f}"}
     plain = {name: str(cell[name]) for name in ("seeds", "points", "target_class")}
-    return percent | errors | acrs | plain | {"n": f"{cell['n']:,}", "sigma": f"{cell['sigma']:g}", "eps_linf": f"{poisoned['eps_linf']:g}"}
+    settings = rows[rows["attack"] == attack].iloc[0]
+    numbers = {name: f"{settings[name]:g}" for name in ("sigma", "eps_linf", "epochs")}
+    return percent | errors | acrs | plain | numbers | {"n": f"{cell['n']:,}"}
 
 
 def show_drops(table):
-    """A table for readers: percentages with their 95 % intervals."""
+    """A table for readers: percentages with both 95 % intervals."""
+
+    def interval(low, high):
+        return [f"[{100 * a:.0f}, {100 * b:.0f}]" for a, b in zip(table[low], table[high])]
+
     shown = table.assign(
         trainer=table["trainer"].map(TRAINER_NAME),
-        drop=[f"{100 * d:.0f} % [{100 * low:.0f}, {100 * high:.0f}]" for d, low, high in zip(table["drop"], table["low"], table["high"])],
+        attack=table["attack"].map(attack_name),
+        **{"drop, %": [f"{100 * d:.0f}" for d in table["drop"]]},
+        **{"other victims": interval("low_seeds", "high_seeds"), "other victims and points": interval("low", "high")},
     )
-    columns = ["trainer", "sigma", "attack", "ACR clean", "ACR poisoned", "drop", "seeds", "points", "n"]
+    columns = ["trainer", "sigma", "attack", "ACR clean", "ACR poisoned", "drop, %", "other victims", "other victims and points", "seeds", "points", "n"]
     return shown[columns].style.format({"ACR clean": "{:.3f}", "ACR poisoned": "{:.3f}", "sigma": "{:g}"}).hide(axis="index")
+
+
+def attack_name(attack):
+    return ATTACK_NAME.get(attack, f"control: {attack.replace('_', ' ')}")
 
 
 def curves(axis, rows, radii, **line):
@@ -77,15 +92,14 @@ def curves(axis, rows, radii, **line):
 
 
 def curve_figure(rows):
-    """Certified accuracy against radius, clean (solid) and poisoned (dashed), one panel a sigma, one colour a trainer."""
+    """Certified accuracy against radius, one panel a sigma, one colour a trainer, one line style an attack."""
     sigmas = sorted(rows["sigma"].unique())
     figure, axes = plt.subplots(1, len(sigmas), figsize=(max(6, 4 * len(sigmas)), 3.6), squeeze=False, sharey=True)
     for axis, sigma in zip(axes[0], sigmas):
         radii = np.linspace(0, 3.0 * sigma, 121)
         for (trainer, attack), table in rows[rows["sigma"] == sigma].groupby(["trainer", "attack"]):
-            clean = attack == "none"
-            name = f"{TRAINER_NAME[trainer]}, {'clean' if clean else 'poisoned'}"
-            curves(axis, table, radii, color=TRAINER_COLOUR[trainer], ls="-" if clean else "--", label=name)
+            name = f"{TRAINER_NAME[trainer]}, {attack_name(attack)}"
+            curves(axis, table, radii, color=TRAINER_COLOUR[trainer], ls=ATTACK_STYLE.get(attack, ":"), label=name)
         axis.set(xlabel="radius (pixel units, L2)", ylim=(0, 1), xlim=(0, radii[-1]))
         if len(sigmas) > 1:
             axis.set_title(f"σ = {sigma:g}", loc="left")

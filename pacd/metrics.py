@@ -23,9 +23,15 @@ def abstention(rows):
 
 
 class Drop(NamedTuple):
-    """Relative drop of the ACR with its 95 % interval, and its standard errors from victim seeds and test points."""
+    """Relative drop of the ACR with two 95 % intervals, and its standard errors from victim seeds and test points.
+
+    ``low_seeds, high_seeds`` hold for other victims on these test points (how the literature reports ACR); ``low, high``
+    for other victims on other test points of the class.
+    """
 
     drop: float
+    low_seeds: float
+    high_seeds: float
     low: float
     high: float
     se_seeds: float
@@ -74,8 +80,10 @@ def paired_drop(clean, poisoned, level=0.95):
     seeds, points = influence.shape
     variance = v_seeds + v_points
     freedom = variance**2 / (v_seeds**2 / (seeds - 1) + v_points**2 / (points - 1)) if variance > 0 else 1
-    half = stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(variance)
-    return Drop(1 - ratio, 1 - ratio - half, 1 - ratio + half, np.sqrt(v_seeds), np.sqrt(v_points))
+    drop, quantile = 1 - ratio, (1 + level) / 2
+    half_seeds = stats.t.ppf(quantile, seeds - 1) * np.sqrt(v_seeds)
+    half = max(half_seeds, stats.t.ppf(quantile, freedom) * np.sqrt(variance))
+    return Drop(drop, drop - half_seeds, drop + half_seeds, drop - half, drop + half, np.sqrt(v_seeds), np.sqrt(v_points))
 
 
 def mean_interval(values, level=0.95):

@@ -28,7 +28,7 @@ def test_drop_of_a_small_table():
     influence = (poisoned - 0.5 * clean) / 2
     assert drop.se_seeds == pytest.approx(influence.mean(1).std(ddof=1) / np.sqrt(2))
     assert drop.se_points == pytest.approx(influence.mean(0).std(ddof=1) / np.sqrt(2))
-    assert drop.low < 0.5 < drop.high
+    assert drop.low <= drop.low_seeds < 0.5 < drop.high_seeds <= drop.high
 
 
 def simulate(generator, seeds=5, points=50):
@@ -46,7 +46,7 @@ def coverage(interval, runs=400):
 
 
 def test_interval_covers_the_truth_at_its_level():
-    hits = coverage(lambda c, p: metrics.paired_drop(c, p)[1:3])
+    hits = coverage(lambda c, p: metrics.paired_drop(c, p)[3:5])
     assert binomtest(hits, 400, 0.95, alternative="less").pvalue > 1e-3
 
 
@@ -56,6 +56,18 @@ def test_an_interval_that_forgets_the_seeds_is_found_out():
         return d.drop - 1.96 * d.se_points, d.drop + 1.96 * d.se_points
 
     assert binomtest(coverage(points_only), 400, 0.95, alternative="less").pvalue < 1e-3
+
+
+def test_interval_over_seeds_covers_the_drop_of_the_points_at_hand():
+    """The true drop of fixed points: 60 % of each point's own radius, whatever the points."""
+    generator = np.random.default_rng(1)
+    hits = 0
+    for _ in range(400):
+        point = 1 + 0.5 * generator.normal(size=(1, 50))
+        clean, poisoned = (level * point + 0.1 * generator.normal(size=(4, 1)) + 0.1 * generator.normal(size=(4, 50)) for level in (1, 0.6))
+        drop = metrics.paired_drop(table(clean), table(poisoned))
+        hits += drop.low_seeds <= 0.4 <= drop.high_seeds
+    assert binomtest(hits, 400, 0.95).pvalue > 1e-3
 
 
 def test_unpaired_rows_are_refused():
