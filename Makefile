@@ -7,13 +7,11 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: book study test lock clean
-SNAKEMAKE = snakemake --config profile=$(PROFILE) --cores $(CORES) --quiet all
-
 # A killed run leaves a lock and half-known outputs behind: unlock, and make again what was incomplete.
 book: override PROFILE = smoke
 book study: .venv/installed
-	@$(SNAKEMAKE) --unlock
-	@$(SNAKEMAKE) $@ --keep-going --rerun-incomplete
+	@snakemake $@ --config profile=$(PROFILE) --cores $(CORES) --unlock --quiet all
+	@snakemake $@ --config profile=$(PROFILE) --cores $(CORES) --keep-going --rerun-incomplete --quiet rules reason host
 	@$(if $(filter book,$@),echo "The book: $(CURDIR)/book/_build/html/index.html",echo "The rows: $(CURDIR)/data/results/$(PROFILE)")
 
 test: .venv/installed

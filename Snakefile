@@ -13,6 +13,9 @@ GRID = grid.load(PROFILE)
 READERS = [f"pacd/{name}.py" for name in ("metrics", "predict", "sequential", "theory")]
 METHOD = sorted(set(map(str, Path("pacd").glob("*.py"))) - set(READERS))
 
+# Each kernel says on stderr that it is not encrypted on this machine's own loopback; everything else is passed on.
+QUIET = "2> >(grep -v '^.IPKernelApp. WARNING' >&2)"
+
 wildcard_constraints:
     run="[^/]+",
 
@@ -45,7 +48,7 @@ rule poison:
     priority: 1
     threads: lambda w: GRID.poisons[w.run]["threads"]
     shell:
-        "papermill {input.notebook} {log.notebook} -y {params.settings:q} --no-progress-bar --log-level WARNING"
+        "papermill {input.notebook} {log.notebook} -y {params.settings:q} --no-progress-bar --log-level WARNING " + QUIET
 
 rule victim:
     input:
@@ -61,4 +64,4 @@ rule victim:
         notebook=f"data/executed/{PROFILE}/{{run}}.ipynb",
     threads: lambda w: GRID.victims[w.run]["threads"]
     shell:
-        "papermill {input.notebook} {log.notebook} -y {params.settings:q} --no-progress-bar --log-level WARNING"
+        "papermill {input.notebook} {log.notebook} -y {params.settings:q} --no-progress-bar --log-level WARNING " + QUIET

@@ -34,7 +34,8 @@ def manifest(settings, started, **facts):
     """What made a result: parameters, facts, code commit, versions, device and seconds since ``started``."""
     import torch
 
-    device = torch.cuda.get_device_name() if settings.device != "cpu" and torch.cuda.is_available() else f"CPU {platform.machine()}"
+    on_gpu = getattr(settings, "device", "cpu") != "cpu" and torch.cuda.is_available()
+    device = torch.cuda.get_device_name() if on_gpu else f"CPU {platform.machine()}"
     return {
         "parameters": settings.model_dump(),
         **facts,

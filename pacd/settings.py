@@ -53,24 +53,18 @@ Positive = Annotated[float, allowed("a number above 0", gt=0, allow_inf_nan=Fals
 NonNegative = Annotated[float, allowed("a number, 0 or above", ge=0, allow_inf_nan=False)]
 Count = Annotated[int, allowed("a whole number, 1 or above", ge=1)]
 Seed = Annotated[int, allowed("a whole number, 0 or above", ge=0)]
+Seeds = Annotated[
+    list[Annotated[int, Field(ge=0)]], BeforeValidator(_integers), allowed("one or more whole numbers, such as 0,1,2", min_length=1)
+]
+Threads = Annotated[int, allowed("a whole number, 1 or above: CPU threads, part of what makes rows repeat", ge=1)]
+Alpha = Annotated[float, allowed("a failure probability between 0 and 1", gt=0, lt=1)]
+RowsFile = Annotated[Text | None, allowed("None or the path to write, ending in .csv", pattern=r"\.csv$")]
 
 
-class Settings(BaseModel):
-    """What both experiments share."""
+class Checked(BaseModel):
+    """Parameters of a notebook: unknown names, wrong types and impossible values are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
-
-    dataset: Annotated[Text, allowed("mnist5k, mnist, fashion_mnist, cifar10 or the path of an .npz file")]
-    data_root: Annotated[Text | None, allowed("None or the folder with torchvision's files")]
-    split_seed: Seed
-    train_size: Annotated[int | None, allowed("None for all, or a whole number, 1 or above", ge=1)]
-    trainer: one_of(TRAINERS)
-    trainer_options: Annotated[dict[str, Any], allowed("a dict of the trainer's own parameters, such as {'draws': 4}")]
-    sigma: Positive
-    architecture: one_of(ARCHITECTURES)
-    target_class: Annotated[int, allowed("the number of a class, 0 or above", ge=0)]
-    device: Annotated[Literal["auto", "cpu", "cuda"], allowed("one of auto, cpu, cuda")]
-    threads: Annotated[int, allowed("a whole number, 1 or above: CPU threads, part of what makes rows repeat", ge=1)]
 
     @classmethod
     def check(cls, values):
@@ -117,6 +111,22 @@ class Settings(BaseModel):
         return f"{name} must be {cls.model_fields[name].description}, not {error['input']!r}{reason}"
 
 
+class Settings(Checked):
+    """What both experiments share."""
+
+    dataset: Annotated[Text, allowed("mnist5k, mnist, fashion_mnist, cifar10 or the path of an .npz file")]
+    data_root: Annotated[Text | None, allowed("None or the folder with torchvision's files")]
+    split_seed: Seed
+    train_size: Annotated[int | None, allowed("None for all, or a whole number, 1 or above", ge=1)]
+    trainer: one_of(TRAINERS)
+    trainer_options: Annotated[dict[str, Any], allowed("a dict of the trainer's own parameters, such as {'draws': 4}")]
+    sigma: Positive
+    architecture: one_of(ARCHITECTURES)
+    target_class: Annotated[int, allowed("the number of a class, 0 or above", ge=0)]
+    device: Annotated[Literal["auto", "cpu", "cuda"], allowed("one of auto, cpu, cuda")]
+    threads: Threads
+
+
 class PoisonSettings(Settings):
     """notebooks/poison.ipynb; ``trainer`` is the crafting trainer."""
 
@@ -134,9 +144,7 @@ class VictimSettings(Settings):
 
     poison_file: Annotated[Text | None, allowed("None for clean data, or the path of a poison file ending in .npz", pattern=r"\.npz$")]
     eight_bit: bool = allowed("True to train on the poison rounded to 8 bits, False for the float poison")
-    seeds: Annotated[
-        list[Annotated[int, Field(ge=0)]], BeforeValidator(_integers), allowed("one or more whole numbers, such as 0,1,2", min_length=1)
-    ]
+    seeds: Seeds
     epochs: Count
     batch: Count
     lr: Positive
@@ -146,16 +154,31 @@ class VictimSettings(Settings):
     points: Annotated[int | None, allowed("None for all test points of the class, or a whole number, 1 or above", ge=1)]
     n0: Count
     n: Count
-    alpha: Annotated[float, allowed("a failure probability between 0 and 1", gt=0, lt=1)]
+    alpha: Alpha
     certify_batch: Count
     precision: Annotated[Literal["float32", "bfloat16"], allowed("one of float32, bfloat16")]
     stop_wrong: bool = allowed("True to make no further draws where the guess is wrong, else False")
     compiled: Annotated[bool | None, allowed("None to compile where it pays, True or False")]
     noise_seed: Seed
-    rows_file: Annotated[Text | None, allowed("None or the path to write, ending in .csv", pattern=r"\.csv$")]
+    rows_file: RowsFile
 
     @model_validator(mode="after")
     def _distinct(self):
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds must be distinct, not {self.seeds}")
         return self
+
+
+class LinearSettings(Checked):
+    """notebooks/linear_vs_lenet.ipynb, the theory's test on digits."""
+
+    sigma: Positive
+    eps_linf: Annotated[list[Annotated[float, Field(ge=0, le=1)]], allowed("one or more numbers between 0 and 1", min_length=1)]
+    seeds: Seeds
+    copies: Count
+    epochs: Count
+    certify_points: Annotated[int, allowed("a whole number from 1 to 100", ge=1, le=100)]
+    n: Count
+    alpha: Alpha
+    threads: Threads
+    rows_file: RowsFile

@@ -215,6 +215,44 @@ def test_browser_from_disk(chromium):
     assert search_results(chromium, BOOK.resolve().as_uri() + "/", "radius")
 
 
+def figure_state(driver):
+    """What the theory figure shows: slider texts, the sentence below them, and a point of each boundary and circle."""
+    return driver.execute_script("""
+        const plot = document.getElementById("poison-plot");
+        const value = (name) => document.getElementById(`poison-${name}-value`).textContent;
+        return {eps: value("eps"), sigma: value("sigma"), rho: value("rho"),
+                text: document.getElementById("poison-readout").textContent, drawn: plot.data.map((t) => [t.x[0], t.y[0]])};
+    """)
+
+
+@built
+@in_browser
+@pytest.mark.parametrize("width", [1200, PHONE])
+def test_browser_sliders_move_the_theory_figure(chromium, width):
+    """By keyboard, as a reader may: every slider changes the figure, and the ACR that it tells is the theory's."""
+    import sys
+
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    sys.path.insert(0, str(Path(__file__).parents[1] / "book"))
+    import theory_figures as figures
+
+    values = {"eps": figures.EPS, "sigma": figures.SIGMA, "rho": figures.RHO}
+    with browser.served(BOOK) as base:
+        browser.visit(chromium, base + "theory/figures.html", width)
+        before = figure_state(chromium)
+        for name, keys, at in (("rho", Keys.HOME, 0), ("eps", Keys.END, -1), ("sigma", Keys.HOME + 2 * Keys.ARROW_RIGHT, 2)):
+            chromium.find_element(By.ID, f"poison-{name}").send_keys(keys)
+            after = figure_state(chromium)
+            assert after[name] == f"{values[name][at]:.2f}" != before[name]
+            assert after["drawn"] != before["drawn"] and after["text"] != before["text"]
+            before = after
+        curve = figures.table()[2, 0, :, -1]
+        assert f"{curve[0]:.2f} on clean data, {curve[-1]:.2f} on poisoned data" in after["text"]
+        assert browser.complaints(chromium, base) == []
+
+
 # ---- the checks can fail ----
 
 PLANTED = r"""<!doctype html><html lang="en"><head><title>x</title><link rel="icon" href="data:,">
