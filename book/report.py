@@ -57,7 +57,7 @@ def headline(rows, attack="first_order", against="none"):
     acrs = {"acr_clean": f"{cell['ACR clean']:.2f}", "acr_poisoned": f"{cell['ACR poisoned']:.2f}"}
     plain = {name: str(cell[name]) for name in ("seeds", "points", "target_class")}
     settings = rows[rows["attack"] == attack].iloc[0]
-    numbers = {name: f"{settings[name]:g}" for name in ("sigma", "eps_linf", "epochs")}
+    numbers = {name: f"{settings[name]:g}" for name in ("sigma", "eps_linf", "epochs", "alpha")}
     return percent | errors | acrs | plain | numbers | {"n": f"{cell['n']:,}"}
 
 
@@ -67,14 +67,20 @@ def show_drops(table):
     def interval(low, high):
         return [f"[{100 * a:.0f}, {100 * b:.0f}]" for a, b in zip(table[low], table[high])]
 
-    shown = table.assign(
-        trainer=table["trainer"].map(TRAINER_NAME),
-        attack=table["attack"].map(attack_name),
-        **{"drop, %": [f"{100 * d:.0f}" for d in table["drop"]]},
-        **{"other victims": interval("low_seeds", "high_seeds"), "other victims and points": interval("low", "high")},
+    shown = pd.DataFrame(
+        {
+            "trainer": table["trainer"].map(TRAINER_NAME),
+            "σ": table["sigma"].map("{:g}".format),
+            "attack": table["attack"].map(attack_name),
+            "clean": table["ACR clean"].map("{:.3f}".format),
+            "poisoned": table["ACR poisoned"].map("{:.3f}".format),
+            "drop, %": (100 * table["drop"]).map("{:.0f}".format),
+            "victims": interval("low_seeds", "high_seeds"),
+            "and points": interval("low", "high"),
+            "seeds": table["seeds"],
+        }
     )
-    columns = ["trainer", "sigma", "attack", "ACR clean", "ACR poisoned", "drop, %", "other victims", "other victims and points", "seeds", "points", "n"]
-    return shown[columns].style.format({"ACR clean": "{:.3f}", "ACR poisoned": "{:.3f}", "sigma": "{:g}"}).hide(axis="index")
+    return shown.style.hide(axis="index")
 
 
 def attack_name(attack):
