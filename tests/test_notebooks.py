@@ -74,7 +74,7 @@ def test_the_manifest_says_how_the_rows_were_made(poison, tmp_path):
     ("poison", {"trainer_options": {"draw": 2}}, "trainer_options of gaussian may hold nothing, not 'draw'"),
     ("victim", {"poison_file": "absent.npz"}, "there is no poison file absent.npz"),
     ("victim", {"target_class": 10}, "target_class must be below 10 for mnist5k, not 10"),
-    ("linear_vs_lenet", {"espilons": 1}, "unknown parameter 'espilons'; known: sigma, eps_linf"),
+    ("linear_vs_lenet", {"sgima": 1}, "unknown parameter 'sgima'; did you mean 'sigma'?"),
     ("poison", {"dataset": "mnits"}, "dataset must be one of mnist5k"),
 ])
 def test_plain_papermill_stops_on_a_wrong_parameter(tmp_path, notebook, parameters, sentence):
