@@ -1,4 +1,4 @@
-# make book   run the smoke profile and build the book      make study PROFILE=laptop   run one profile
+# make book   run the smoke profile and build the book      make study PROFILE=smoke    run one profile
 # make test   run the tests                                 make lock                   renew requirements.lock
 PYTHON ?= python3
 PROFILE ?= smoke

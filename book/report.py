@@ -6,12 +6,11 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for profiles/
 
-from pacd.metrics import abstention, acr, certified_accuracy, mean_interval, paired_drop  # noqa: E402
+from pacd.metrics import acr, certified_accuracy, mean_interval, paired_drop  # noqa: E402
 from pacd.results import read_rows  # noqa: E402
 from profiles import grid  # noqa: E402
 
@@ -89,12 +88,10 @@ def attack_name(attack):
 
 def curves(axis, rows, radii, **line):
     """Mean certified accuracy over victim seeds, with a pointwise 95 % t band over the seeds."""
-    values = np.array([certified_accuracy(table, radii) for _, table in rows.groupby("seed")])  # (seeds, radii)
-    mean = values.mean(0)
+    values = [certified_accuracy(table, radii) for _, table in rows.groupby("seed")]  # (seeds, radii)
+    mean, low, high = mean_interval(values)
     (drawn,) = axis.plot(radii, mean, **line)
-    if len(values) > 1:
-        half = stats.t.ppf(0.975, len(values) - 1) * values.std(0, ddof=1) / np.sqrt(len(values))
-        axis.fill_between(radii, (mean - half).clip(0), (mean + half).clip(max=1), color=drawn.get_color(), alpha=0.2, lw=0)
+    axis.fill_between(radii, low.clip(0), high.clip(max=1), color=drawn.get_color(), alpha=0.2, lw=0)
 
 
 def curve_figure(rows):
@@ -113,12 +110,3 @@ def curve_figure(rows):
     axes[0, -1].legend(frameon=False)
     figure.tight_layout()
     return figure
-
-
-def summary(rows):
-    """ACR with its t interval over seeds, and abstention, for each cell and attack."""
-    lines = []
-    for cell, table in rows.groupby([*CELL, "attack"]):
-        mean, low, high = mean_interval([acr(t) for _, t in table.groupby("seed")])
-        lines.append(dict(zip([*CELL, "attack"], cell)) | {"ACR": mean, "low": low, "high": high, "abstention": abstention(table)})
-    return pd.DataFrame(lines)

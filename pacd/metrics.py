@@ -87,12 +87,13 @@ def paired_drop(clean, poisoned, level=0.95):
 
 
 def mean_interval(values, level=0.95):
-    """Mean and t interval of independent values, such as one number a seed."""
+    """Mean over the first axis, such as the victim seeds, and its t interval; NaN ends for a single value."""
     values = np.asarray(values, float)
-    if len(values) < 2:
-        return values.mean(), np.nan, np.nan
-    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return values.mean(), values.mean() - half, values.mean() + half
+    mean, count = values.mean(0), len(values)
+    if count < 2:
+        return mean, mean * np.nan, mean * np.nan
+    half = stats.t.ppf((1 + level) / 2, count - 1) * values.std(0, ddof=1) / np.sqrt(count)
+    return mean, mean - half, mean + half
 
 
 def distortion(clean, poison):

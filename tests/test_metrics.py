@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_1samp
 
 from pacd import metrics
 
@@ -77,6 +77,14 @@ def test_unpaired_rows_are_refused():
             metrics.paired_drop(clean, other)
     with pytest.raises(ValueError, match="at least two victim seeds"):
         metrics.paired_drop(table(np.ones((1, 3))), table(np.ones((1, 3))))
+
+
+def test_mean_interval_is_the_t_interval_of_each_column():
+    values = np.random.default_rng(0).normal(size=(4, 3))
+    expected = ttest_1samp(values, 0).confidence_interval(0.95)
+    mean, low, high = metrics.mean_interval(values)
+    np.testing.assert_allclose([mean, low, high], [values.mean(0), expected.low, expected.high])
+    assert np.isnan(metrics.mean_interval(values[:1])[1:]).all()
 
 
 def test_distortion():
