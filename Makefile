@@ -1,8 +1,9 @@
-# make book   run the smoke profile and build the book      make study PROFILE=smoke    run one profile
-# make test   run the tests                                 make lock                   renew requirements.lock
+# make book   run the smoke profile and build the book      make study PROFILE=laptop EXPERIMENT=ladder   run a profile, or a part
+# make test   run the tests                                 make lock                                     renew requirements.lock
 PYTHON ?= python3
 PROFILE ?= smoke
 CORES ?= all
+CONFIG = profile=$(PROFILE) $(if $(EXPERIMENT),experiment=$(EXPERIMENT))
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -10,8 +11,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # A killed run leaves a lock and half-known outputs behind: unlock, and make again what was incomplete.
 book: override PROFILE = smoke
 book study: .venv/installed
-	@snakemake $@ --config profile=$(PROFILE) --cores $(CORES) --unlock --quiet all
-	@snakemake $@ --config profile=$(PROFILE) --cores $(CORES) --keep-going --rerun-incomplete --quiet rules reason host
+	@snakemake $@ --config $(CONFIG) --cores $(CORES) --unlock --quiet all
+	@snakemake $@ --config $(CONFIG) --cores $(CORES) --keep-going --rerun-incomplete --quiet rules reason host
 	@$(if $(filter book,$@),echo "The book: $(CURDIR)/book/_build/html/index.html",echo "The rows: $(CURDIR)/data/results/$(PROFILE)")
 
 test: .venv/installed

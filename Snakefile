@@ -1,4 +1,5 @@
-# The grid of the study: every run is one of two notebooks under papermill. `make study PROFILE=...` runs one profile.
+# The grid of the study: every run is one of two notebooks under papermill. `make study PROFILE=...` runs one profile, and
+# EXPERIMENT=... only one of its experiments.
 import json
 import sys
 from pathlib import Path
@@ -8,25 +9,32 @@ from profiles import grid
 
 PROFILE = config.get("profile", "smoke")
 GRID = grid.load(PROFILE)
+MISSING = GRID.missing(config.get("experiment"))
 
 # What a result depends on; the other modules only read rows or are theory.
-READERS = [f"pacd/{name}.py" for name in ("metrics", "predict", "sequential", "theory")]
+READERS = [f"pacd/{name}.py" for name in ("claims", "poison_export", "poison_verify", "predict", "sequential", "theory")]
 METHOD = sorted(set(map(str, Path("pacd").glob("*.py"))) - set(READERS))
+# Rows that are kept stay as they are when the code changes or a clone gives every file another time.
+SOURCES = {kind: [] if GRID.kept else [*METHOD, f"notebooks/{kind}.ipynb"] for kind in ("poison", "victim")}
 
 # Each kernel says on stderr that it is not encrypted on this machine's own loopback; everything else is passed on.
-QUIET = "2> >(grep -v '^.IPKernelApp. WARNING' >&2)"
+PAPERMILL = (
+    "papermill notebooks/{rule}.ipynb {log.notebook} -y {params.settings:q} --no-progress-bar --log-level WARNING "
+    "2> >(grep -v '^.IPKernelApp. WARNING' >&2)"
+)
 
 wildcard_constraints:
     run="[^/]+",
 
 rule study:
     input:
-        [parameters["rows_file"] for parameters in GRID.victims.values()],
+        [GRID.victims[run]["rows_file"] for run in MISSING],
 
 rule book:
     input:
         rules.study.input,
         METHOD,
+        [str(path) for path in Path("data/results").rglob("*.*") if PROFILE not in path.parts],
         [path for path in map(str, Path("book").rglob("*.*")) if not path.startswith(("book/_build", "book/runs")) and "__pycache__" not in path],
         READERS,
     output:
@@ -36,8 +44,7 @@ rule book:
 
 rule poison:
     input:
-        METHOD,
-        notebook="notebooks/poison.ipynb",
+        SOURCES["poison"],
     output:
         poison=f"data/poison/{PROFILE}/{{run}}.npz",
         manifest=f"data/poison/{PROFILE}/{{run}}.json",
@@ -48,13 +55,12 @@ rule poison:
     priority: 1
     threads: lambda w: GRID.poisons[w.run]["threads"]
     shell:
-        "papermill {input.notebook} {log.notebook} -y {params.settings:q} --no-progress-bar --log-level WARNING " + QUIET
+        PAPERMILL
 
 rule victim:
     input:
-        METHOD,
+        SOURCES["victim"],
         lambda w: GRID.victims[w.run]["poison_file"] or [],
-        notebook="notebooks/victim.ipynb",
     output:
         rows=f"data/results/{PROFILE}/{{run}}.csv",
         manifest=f"data/results/{PROFILE}/{{run}}.json",
@@ -64,4 +70,4 @@ rule victim:
         notebook=f"data/executed/{PROFILE}/{{run}}.ipynb",
     threads: lambda w: GRID.victims[w.run]["threads"]
     shell:
-        "papermill {input.notebook} {log.notebook} -y {params.settings:q} --no-progress-bar --log-level WARNING " + QUIET
+        PAPERMILL

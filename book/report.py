@@ -1,49 +1,73 @@
 """What the book's pages share: rows of an experiment, tables and figures made from them. Nothing here computes a result."""
 
+import json
 import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from IPython.display import Markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for profiles/
 
-from pacd.metrics import acr, certified_accuracy, mean_interval, paired_drop  # noqa: E402
-from pacd.results import read_rows  # noqa: E402
+from pacd.claims import CONTROLS  # noqa: E402, F401
+from pacd.metrics import acr, certified_accuracy, mean_interval, paired_drop, pairs  # noqa: E402
 from profiles import grid  # noqa: E402
 
 # Okabe and Ito's palette: told apart by colour-blind readers. One colour for a trainer everywhere.
 TRAINER_COLOUR = {"standard": "#000000", "gaussian": "#0072B2", "smoothadv": "#D55E00", "macer": "#009E73"}
 # Clean is solid, PACD dashed, a control dotted: told apart without colour too.
 ATTACK_STYLE = {"none": "-", "first_order": "--"}
-ATTACK_NAME = {"none": "clean", "first_order": "PACD"}
+ATTACK_NAME = {
+    "none": "clean", "first_order": "PACD", "cg": "PACD, CG", "neumann": "PACD, Neumann", "approxgrad": "authors' setting",
+    "gradient_matching": "gradient matching", "accuracy": "against standard training",
+}  # fmt: skip
 TRAINER_NAME = {"standard": "standard", "gaussian": "GA", "smoothadv": "SmoothAdv", "macer": "MACER"}
+DATA_NAME = {"mnist": "MNIST", "cifar10": "CIFAR-10", "mnist5k": "5,000 MNIST digits", "fashion_mnist": "Fashion-MNIST"}
+COLUMN_NAME = {"sigma": "σ", "eps_linf": "eps", "crafting_trainer": "made against", "trainer": "victim"}
 CELL = ["dataset", "trainer", "sigma", "target_class"]
 
 plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none"})
 
 
 def load(profile, experiment):
-    """Rows of one experiment of a profile (DataFrame); see :func:`pacd.results.read_rows` for its columns."""
-    plan = grid.load(profile)
-    return read_rows(*(ROOT / plan.victims[run]["rows_file"] for run in plan.experiments[experiment]))
+    """The rows an experiment has so far (DataFrame); see :func:`pacd.results.read_rows` for its columns.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it has none.
+    """
+    rows, _ = grid.rows(profile, experiment)
+    if rows is None:
+        raise FileNotFoundError(f"there are no rows yet: make study PROFILE={profile} EXPERIMENT={experiment}")
+    return rows
+
+
+def provenance(profile, experiment):
+    """One sentence for readers: profile, data, how many runs are there, and the command that makes them."""
+    rows, missing = grid.rows(profile, experiment)
+    there = len(grid.load(profile).experiments[experiment]) - missing
+    first = rows.iloc[0]
+    data = f"{DATA_NAME.get(first['dataset'], first['dataset'])}" + (f", {first['train_size']:,.0f} training images" if first["train_size"] > 0 else "")
+    return Markdown(
+        f"*Profile `{profile}` ({data}): {there} of {there + missing} runs are there, {rows['index'].nunique()} test points, n = {first['n0']:,} + "
+        f"{rows['n'].max():,}, α = {first['alpha']:g}. `make study PROFILE={profile} EXPERIMENT={experiment}` makes them.*"
+    )
 
 
 def drop_table(rows, by=CELL, against="none"):
     """ACR of each cell and attack and its paired drop ``against`` clean data or a control, numbers as numbers."""
     lines = []
-    for cell, table in rows.groupby(by):
-        clean = table[table["attack"] == against]
-        for attack, poisoned in table[table["attack"] != against].groupby("attack"):
-            drop = paired_drop(clean, poisoned)
-            lines.append(
-                dict(zip(by, cell))
-                | {"attack": attack, "ACR clean": acr(clean), "ACR poisoned": acr(poisoned)}
-                | drop._asdict()
-                | {"seeds": clean["seed"].nunique(), "points": clean["index"].nunique(), "n": clean["n"].iloc[0]}
-            )
+    for cell, clean, poisoned in pairs(rows, [*by, "attack"], against):
+        lines.append(
+            cell
+            | {"ACR clean": acr(clean), "ACR poisoned": acr(poisoned)}
+            | paired_drop(clean, poisoned)._asdict()
+            | {"seeds": clean["seed"].nunique(), "points": clean["index"].nunique(), "n": clean["n"].max()}
+        )
     return pd.DataFrame(lines)
 
 
@@ -60,17 +84,16 @@ def headline(rows, attack="first_order", against="none"):
     return percent | errors | acrs | plain | numbers | {"n": f"{cell['n']:,}"}
 
 
-def show_drops(table):
-    """A table for readers: percentages with both 95 % intervals."""
+def show_drops(table, columns=("trainer", "sigma", "attack")):
+    """A table for readers: the cells' names, ACRs, and the drop in per cent with both 95 % intervals."""
 
     def interval(low, high):
         return [f"[{100 * a:.0f}, {100 * b:.0f}]" for a, b in zip(table[low], table[high])]
 
+    named = {COLUMN_NAME.get(name, name.replace("_", " ")): named_values(table[name]) for name in columns}
     shown = pd.DataFrame(
-        {
-            "trainer": table["trainer"].map(TRAINER_NAME),
-            "σ": table["sigma"].map("{:g}".format),
-            "attack": table["attack"].map(attack_name),
+        named
+        | {
             "clean": table["ACR clean"].map("{:.3f}".format),
             "poisoned": table["ACR poisoned"].map("{:.3f}".format),
             "drop, %": (100 * table["drop"]).map("{:.0f}".format),
@@ -80,6 +103,95 @@ def show_drops(table):
         }
     )
     return shown.style.hide(axis="index")
+
+
+def named_values(values):
+    """A column's values as readers know them."""
+    names = {"attack": attack_name, "trainer": TRAINER_NAME.get, "crafting_trainer": TRAINER_NAME.get}
+    return values.map(names.get(values.name, lambda value: f"{value:g}" if isinstance(value, float) else str(value)))
+
+
+def verdict(table, threshold, side="above"):
+    """A sentence counted from the table: in how many cells the estimate and the whole interval lie on one side of a threshold."""
+    right, whole = (table["drop"] > threshold, table["low"] > threshold) if side == "above" else (table["drop"] < threshold, table["high"] < threshold)
+    return f"{side} {100 * threshold:.0f} % in {right.sum()} of {len(table)} cells, with the whole interval in {whole.sum()}"
+
+
+def drop_figure(table, label, colour="trainer", threshold=0.3):
+    """The drop of every cell with its wide (thin) and its victims-only (thick) 95 % interval.
+
+    ``label`` names the columns that name a line; ``colour`` the column of trainers that gives it its colour.
+    """
+    figure, axis = plt.subplots(figsize=(6, 0.9 + 0.34 * len(table)))
+    names = [", ".join(parts) for parts in zip(*(named_values(table[column]) for column in label))]
+    for y, (_, cell) in enumerate(table.iterrows()):
+        line = {"color": TRAINER_COLOUR[cell[colour]]}
+        axis.plot(100 * cell[["low", "high"]].astype(float), [y, y], lw=1, **line)
+        axis.plot(100 * cell[["low_seeds", "high_seeds"]].astype(float), [y, y], lw=4, alpha=0.5, **line)
+        axis.plot(100 * cell["drop"], y, "o", ms=5, **line)
+    axis.axvline(0, color="0.8", lw=1, zorder=0)
+    if threshold:
+        axis.axvline(100 * threshold, color="0.5", lw=1, ls=":", zorder=0)
+    axis.set_yticks(range(len(table)), names)
+    axis.set(xlabel="drop of the ACR, % (95 % intervals: thick over victims,\nthin over victims and test points)", ylim=(len(table) - 0.5, -0.5))
+    figure.tight_layout()
+    return figure
+
+
+def sweep_figure(table, x, label):
+    """The drop against a swept parameter, one line style an attack, with the wide 95 % intervals."""
+    figure, axis = plt.subplots(figsize=(6, 3.4))
+    for attack, line in table.sort_values(x).groupby("attack", sort=False):
+        style = {"color": TRAINER_COLOUR[line["trainer"].iloc[0]], "ls": ATTACK_STYLE.get(attack, ":"), "label": attack_name(attack)}
+        ends = 100 * np.array([line["drop"] - line["low"], line["high"] - line["drop"]])
+        axis.errorbar(line[x], 100 * line["drop"], ends, marker="o", ms=4, lw=1.5, elinewidth=1, capsize=3, **style)
+    axis.axhline(0, color="0.8", lw=1, zorder=0)
+    axis.set(xlabel=label, ylabel="drop of the ACR, %\n(95 % over victims and points)")
+    axis.legend(frameon=False)
+    figure.tight_layout()
+    return figure
+
+
+def accuracy_table(rows):
+    """Accuracy of the target class without noise, clean and poisoned, in per cent, and its fall in points, for each victim trainer."""
+    lines = []
+    for cell, clean, poisoned in pairs(rows, ["trainer", "attack"]):
+        both = [100 * side.groupby("seed")["accuracy_target"].first() for side in (clean, poisoned)]
+        fall, low, high = mean_interval(both[0] - both[1])
+        values = {name: f"{side.mean():.1f} ± {side.std():.1f}" for name, side in zip(("clean", "poisoned"), both)}
+        lines.append({"victim": TRAINER_NAME[cell["trainer"]]} | values | {"fall": f"{fall:.1f} [{low:.1f}, {high:.1f}]", "seeds": len(both[0])})
+    return pd.DataFrame(lines)
+
+
+def show_ledger(lines):
+    """The ledger of claims, a line a claim and profile; claims that no profile has run are shown too."""
+    shown = []
+    for line in lines:
+        numbers = "; ".join(f"{c['cell']}: {c['estimate']:.2f} [{c['low']:.2f}, {c['high']:.2f}]" for c in line["cells"])
+        seeds = ", ".join(sorted({str(c["seeds"]) for c in line["cells"]}))
+        shown.append({"claim": line["claim"], "source": line["source"], "rule": line["rule"], "profile": line["profile"], "verdict": line["verdict"], "cells": numbers, "seeds": seeds})
+    return pd.DataFrame(shown).style.hide(axis="index")
+
+
+def costs(profile):
+    """Seconds of every experiment's runs from their manifests, and what its missing runs will take (DataFrame)."""
+    plan, counted, lines, seconds = grid.load(profile), set(), [], {}
+    for run, parameters in plan.victims.items():
+        path = ROOT / parameters["rows_file"]
+        if path.exists():
+            seconds[run] = json.loads(path.with_suffix(".json").read_text())
+    for experiment, runs in plan.experiments.items():
+        new = [run for run in runs if run not in counted]
+        counted.update(new)
+        there = [seconds[run]["seconds"] for run in new if run in seconds]
+        poisons = {plan.victims[run]["poison_file"]: seconds[run].get("poison_seconds", 0) for run in new if run in seconds}
+        poisons = {name: value for name, value in poisons.items() if name and name not in counted}
+        counted.update(poisons)
+        crafting = sum(poisons.values())
+        missing = [np.mean([m["seconds"] for r, m in seconds.items() if plan.victims[r]["trainer"] == plan.victims[run]["trainer"]] or [np.nan]) for run in new if run not in seconds]
+        device = ", ".join(sorted({seconds[run]["device"] for run in new if run in seconds}))
+        lines.append({"experiment": experiment, "runs": len(there), "of": len(new), "poisons, min": crafting / 60, "victims, min": sum(there) / 60, "all victims, min": (sum(there) + sum(missing)) / 60, "on": device})
+    return pd.DataFrame(lines)
 
 
 def attack_name(attack):

@@ -34,13 +34,30 @@ def smoothadv(model, x, y, *, sigma, generator, epoch=None, steps=2, radius=1.0,
     if warmup and epoch is not None:
         radius *= min(1.0, (epoch + 1) / warmup)
     noise = noisy(torch.zeros_like(x), sigma, draws, generator)
-    step = _ascend(model, x.detach(), y, noise, radius, steps, draws)
+    step = ascend(model, x.detach(), y, noise, radius, steps, draws)
     logits = model((x + step).repeat_interleave(draws, 0) + noise)
     return F.cross_entropy(logits, y.repeat_interleave(draws))
 
 
-def _ascend(model, x, y, noise, radius, steps, draws):
-    """L2-PGD on the smoothed classifier; step length 2 * radius / steps."""
+def ascend(model, x, y, noise, radius, steps, draws):
+    """L2-PGD on the smoothed classifier (Salman et al., arXiv 1906.04584, eq. 7), inside the ball and inside [0, 1].
+
+    Steps of length 2 * radius / steps ascend -log of the softmax averaged over frozen draws.
+
+    Parameters
+    ----------
+    model : callable
+    x, y : tensors of shape (N, C, H, W) and (N,)
+    noise : tensor of shape (N * draws, C, H, W)
+        The draws of one image are neighbours.
+    radius : float
+        Of the L2 ball, pixel units.
+    steps, draws : int
+
+    Returns
+    -------
+    tensor of shape (N, C, H, W), the change
+    """
     step = torch.zeros_like(x)
     for _ in range(steps):
         step.requires_grad_()

@@ -81,8 +81,9 @@ def write_rows(path, rows, facts):
 def read_rows(*paths):
     """The rows of several files in one table, with what their manifests say.
 
-    Adds the scalar parameters of the run, ``run``, and of its poison ``attack`` ("none" for clean data),
-    ``crafting_trainer`` and the poison's own parameters, such as ``eps_linf``.
+    Adds the scalar parameters of the run, ``run``, ``accuracy_all`` and ``accuracy_target`` (of the network itself, without
+    noise), and of its poison ``attack`` ("none" for clean data), ``crafting_trainer``, its own parameters, such as
+    ``eps_linf``, and its distances from the originals (see :func:`pacd.metrics.distortion`).
 
     Raises
     ------
@@ -93,6 +94,8 @@ def read_rows(*paths):
     for path in map(Path, paths):
         facts, rows = json.loads(manifest_path(path).read_text()), pd.read_csv(path)
         poison = facts["poison"] or {"attack": "none", "trainer": "none"}
-        facts = {**poison, **facts["parameters"], "crafting_trainer": poison["trainer"], "run": path.stem}
-        tables.append(rows.assign(**{k: v for k, v in facts.items() if k not in rows and not isinstance(v, (list, dict))}))
+        accuracies = pd.DataFrame.from_dict(facts["accuracy"], orient="index").add_prefix("accuracy_").rename(index=int)
+        facts = {**poison, **(facts.get("distortion") or {}), **facts["parameters"], "crafting_trainer": poison["trainer"], "run": path.stem}
+        rows = rows.assign(**{k: v for k, v in facts.items() if k not in rows and not isinstance(v, (list, dict))})
+        tables.append(rows.join(accuracies, on="seed"))
     return pd.concat(tables, ignore_index=True)

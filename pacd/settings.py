@@ -12,6 +12,10 @@ TRAINERS = ("standard", "gaussian", "smoothadv", "macer")
 ARCHITECTURES = ("lenet", "mlp", "cnn", "resnet20", "resnet56", "vgg")
 METHODS = ("first_order", "cg", "neumann", "approxgrad")
 BASELINES = ("uniform", "checkerboard", "random_sign", "random_uniform")
+CURATIONS = (
+    "none", "lowpass", "jpeg", "black_point", "levels", "remove_knn_pixels", "remove_knn_features", "remove_spectral",
+    "remove_high_loss", "remove_low_loss", "remove_background",
+)  # fmt: skip
 
 
 class SettingsError(ValueError):
@@ -151,6 +155,7 @@ class VictimSettings(Settings):
     schedule: Annotated[Literal["constant", "cosine"], allowed("one of constant, cosine")]
     weight_decay: NonNegative
     augmentation: Annotated[Literal["none", "crop", "crop_flip"], allowed("one of none, crop, crop_flip")]
+    curation: one_of(CURATIONS)
     points: Annotated[int | None, allowed("None for all test points of the class, or a whole number, 1 or above", ge=1)]
     n0: Count
     n: Count
@@ -160,6 +165,7 @@ class VictimSettings(Settings):
     stop_wrong: bool = allowed("True to make no further draws where the guess is wrong, else False")
     compiled: Annotated[bool | None, allowed("None to compile where it pays, True or False")]
     noise_seed: Seed
+    empirical_steps: Annotated[int, allowed("0 for no attack on the victim, or a whole number of PGD steps, 1 or above", ge=0)]
     rows_file: RowsFile
 
     @model_validator(mode="after")
@@ -167,6 +173,16 @@ class VictimSettings(Settings):
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds must be distinct, not {self.seeds}")
         return self
+
+
+class CuratorSettings(Settings):
+    """notebooks/curator.ipynb; ``trainer`` trains the network whose features and losses the detectors use."""
+
+    poison_file: Annotated[Text, allowed("the path of a poison file ending in .npz", pattern=r"\.npz$")]
+    eight_bit: bool = allowed("True to look at the poison rounded to 8 bits, False for the float poison")
+    epochs: Count
+    seed: Seed
+    rows_file: RowsFile
 
 
 class LinearSettings(Checked):
@@ -180,5 +196,21 @@ class LinearSettings(Checked):
     certify_points: Annotated[int, allowed("a whole number from 1 to 100", ge=1, le=100)]
     n: Count
     alpha: Alpha
+    threads: Threads
+    rows_file: RowsFile
+
+
+class AuditSettings(Checked):
+    """notebooks/audit.ipynb, the hypergradient and its solvers."""
+
+    seed: Seed
+    sigma: Positive
+    damping: Positive
+    hidden: Count
+    train_size: Annotated[int, allowed("a whole number from 200 to 4000", ge=200, le=4000)]
+    epochs: Count
+    images: Annotated[int, allowed("a whole number from 40 to 200", ge=40, le=200)]
+    draws: Annotated[int, allowed("a whole number, 2 or above", ge=2)]
+    iterations: Annotated[int, allowed("a whole number, 10 or above", ge=10)]
     threads: Threads
     rows_file: RowsFile

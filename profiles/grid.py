@@ -1,8 +1,10 @@
 """Which experiments a profile holds: its YAML expanded into the parameters of every notebook run.
 
 A profile has defaults for victims and poisons (``victim``, ``poison``), what differs for one trainer
-(``trainers``), and ``experiments``. In an experiment a list is an axis: the product of all axes is run. A poison takes
-its trainer, sigma, class and data from the victim unless the experiment says otherwise; ``attack: none`` is clean data.
+(``trainers``), and ``experiments``. In an experiment a list is an axis: the product of all axes is run; an experiment may
+also be a list of such blocks. A poison takes its trainer, sigma, class and data from the victim unless the experiment says
+otherwise; ``attack: none`` is clean data. With ``kept: true`` the rows are evidence that is committed: a file that is there is
+never made again, whatever changes in the code, until somebody deletes it (its manifest names the commit that made it).
 """
 
 import hashlib
@@ -13,8 +15,10 @@ from typing import NamedTuple
 
 import yaml
 
+from pacd.results import read_rows
 from pacd.settings import PoisonSettings, SettingsError, VictimSettings
 
+ROOT = Path(__file__).resolve().parents[1]
 SHARED = ("dataset", "data_root", "split_seed", "train_size", "trainer", "sigma", "architecture", "target_class", "device", "threads")
 
 
@@ -25,6 +29,15 @@ class Grid(NamedTuple):
     poisons: dict
     victims: dict
     experiments: dict
+    kept: bool = False
+
+    def missing(self, experiment=None):
+        """Victims of one experiment, or of all in their order, whose rows are still to be made (all, unless ``kept``)."""
+        if experiment not in (None, *self.experiments):
+            raise SettingsError(f"EXPERIMENT must be one of {', '.join(self.experiments)}, not {experiment!r}.")
+        chosen = self.experiments if experiment is None else [experiment]
+        runs = dict.fromkeys(run for name in chosen for run in self.experiments[name])
+        return [run for run in runs if not (self.kept and (ROOT / self.victims[run]["rows_file"]).exists())]
 
 
 def load(profile):
@@ -34,14 +47,25 @@ def load(profile):
         known = sorted(p.stem for p in path.parent.glob("*.yaml"))
         raise SettingsError(f"PROFILE must be one of {', '.join(known)}, not {profile!r}.")
     content = yaml.safe_load(path.read_text())
-    grid = Grid(profile, {}, {}, {})
-    for name, experiment in content["experiments"].items():
-        grid.experiments[name] = []
-        for victim, poison in itertools.product(_product(experiment.get("victim", {})), _product(experiment.get("poison", {}))):
-            run = _add(grid, content, victim, poison)
-            if run not in grid.experiments[name]:
-                grid.experiments[name].append(run)
+    grid = Grid(profile, {}, {}, {}, content.get("kept", False))
+    for name, blocks in content["experiments"].items():
+        runs = {}
+        for block in blocks if isinstance(blocks, list) else [blocks]:
+            for victim, poison in itertools.product(_product(block.get("victim", {})), _product(block.get("poison", {}))):
+                runs[_add(grid, content, victim, poison)] = True
+        grid.experiments[name] = list(runs)
     return grid
+
+
+def rows(profile, experiment):
+    """All rows that an experiment has so far (DataFrame; see :func:`pacd.results.read_rows`), and how many runs are missing.
+
+    A kept profile is computed in pieces, so some of its rows may not be there yet; None where there are no rows at all.
+    """
+    plan = load(profile)
+    paths = [ROOT / plan.victims[run]["rows_file"] for run in plan.experiments[experiment]]
+    there = [path for path in paths if path.exists()]
+    return (read_rows(*there) if there else None), len(paths) - len(there)
 
 
 def _product(axes):
@@ -55,11 +79,11 @@ def _add(grid, content, victim, poison):
     crafted = _with_defaults(content, "poison", {**{k: victim[k] for k in SHARED if k in victim}, **poison})
     label = "clean" if crafted["attack"] == "none" else crafted["attack"]
     if label != "clean":
-        name = _name(crafted, label, crafted["seed"])
+        name = _name("poison", crafted, label, crafted["seed"])
         victim["poison_file"] = f"data/poison/{grid.profile}/{name}.npz"
         grid.poisons[name] = _checked(PoisonSettings, {**crafted, "poison_file": victim["poison_file"]}, name)
     victim["seeds"] = [victim.pop("seed", 0)]
-    name = _name(victim, label, victim["seeds"][0])
+    name = _name("victim", victim, label, victim["seeds"][0])
     grid.victims[name] = _checked(VictimSettings, {**victim, "rows_file": f"data/results/{grid.profile}/{name}.csv"}, name)
     return name
 
@@ -78,15 +102,19 @@ def _checked(kind, parameters, name):
         raise SettingsError(f"{name}: {error}") from None
 
 
-def _name(parameters, label, seed):
-    """A readable start, and a hash of every parameter, so that no two runs share a file."""
-    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:8]
+def _name(kind, parameters, label, seed):
+    """A readable start, and a hash of every parameter, so that no two runs share a file.
+
+    Parameters at the notebook's default stay out of the hash: a new parameter then renames no committed rows.
+    """
+    chosen = {name: value for name, value in parameters.items() if value != NOTEBOOK_DEFAULTS[kind].get(name)}
+    digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
     return "-".join(str(part) for part in (Path(parameters["dataset"]).stem, parameters["trainer"], parameters["sigma"], label, seed, digest))
 
 
 def _notebook_defaults(kind):
     """The parameters cell of a notebook, as papermill sees it."""
-    notebook = json.loads((Path(__file__).parents[1] / "notebooks" / f"{kind}.ipynb").read_text())
+    notebook = json.loads((ROOT / "notebooks" / f"{kind}.ipynb").read_text())
     (source,) = ["".join(c["source"]) for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", [])]
     values = {}
     exec(source, values)  # noqa: S102 -- our own notebook; annotations are data too

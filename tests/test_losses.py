@@ -87,7 +87,7 @@ def test_smoothadv_moves_along_the_gradient_by_its_radius():
     """For this network the loss falls in the mean pixel for class 0, so PGD lowers it by radius / 2 (4 equal pixels)."""
     x, y = data()
     noise = torch.zeros(6, 1, 2, 2)
-    step = losses._ascend(network(), x, y, noise, radius=0.2, steps=2, draws=2)
+    step = losses.ascend(network(), x, y, noise, radius=0.2, steps=2, draws=2)
     direction = torch.tensor([-1.0, -1.0, 1.0]).view(3, 1, 1, 1)
     torch.testing.assert_close(step, direction * 0.1 * torch.ones_like(x), rtol=1e-4, atol=1e-6)
     p = softmax(logits(1)[:, 0] + 3 * 0.1 * direction.numpy().reshape(3, 1) * np.array([[1, -1, 0]]))

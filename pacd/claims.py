@@ -1,0 +1,163 @@
+"""The ledger of claims: what the paper and this study say, the rows it rests on, and a verdict by a rule written beforehand.
+
+``data/claims.yaml`` holds the claims and their rules, ``data/claims.json`` the committed ledger. Every number and verdict
+is computed from rows; ``python -m pacd.claims`` prints the ledger and exits with 1 where the committed one disagrees.
+"""
+
+import argparse
+import json
+import sys
+from typing import NamedTuple
+
+import pandas as pd
+import yaml
+
+from pacd.metrics import mean_interval, paired_drop, pairs
+from pacd.results import ROOT, replacing
+from pacd.settings import BASELINES
+from profiles import grid
+
+CLAIMS, LEDGER = ROOT / "data" / "claims.yaml", ROOT / "data" / "claims.json"
+PROFILES = ("paper", "laptop")
+CONTROLS = (*BASELINES, "accuracy")  # everything below the bilevel family against the ACR
+
+
+class Cell(NamedTuple):
+    """One estimate of a claim with its 95 % interval, the number of victim seeds and the runs whose rows it comes from."""
+
+    cell: str
+    estimate: float
+    low: float
+    high: float
+    seeds: int
+    runs: list
+
+
+def verdict(cells, missing, above=None, below=None):
+    """``reproduced``: every cell's whole interval is on the claimed side and none is missing. ``not reproduced``: no estimate is
+    on the claimed side. ``not run``: no rows. Everything between is ``partly``."""
+    if not cells:
+        return "not run"
+    sides = [_side(cell, above, below) for cell in cells]
+    if all(whole for _, whole in sides) and not missing:
+        return "reproduced"
+    return "partly" if any(right for right, _ in sides) else "not reproduced"
+
+
+def _side(cell, above, below):
+    """Whether the estimate, and whether the whole interval, is on the claimed side."""
+    if above is not None:
+        return cell.estimate > above, cell.low > above
+    return cell.estimate < below, cell.high < below
+
+
+def drop(rows, by, against="none"):
+    """Relative drop of the ACR in each cell, against clean data or another attack (interval over victims and points)."""
+    for cell, clean, poisoned in pairs(rows, by, against):
+        result = paired_drop(clean, poisoned)
+        yield Cell(label(cell), result.drop, result.low, result.high, clean["seed"].nunique(), runs_of(clean, poisoned))
+
+
+def accuracy_drop(rows, by, against="none"):
+    """Fall of the target class's accuracy without noise, in each cell (paired by victim seed)."""
+    for cell, clean, poisoned in pairs(rows, by, against):
+        change = [table.groupby("seed")["accuracy_target"].first() for table in (clean, poisoned)]
+        mean, low, high = mean_interval(change[0] - change[1])
+        yield Cell(label(cell), mean, low, high, len(change[0]), runs_of(clean, poisoned))
+
+
+def imperceptibility(rows, by, measure):
+    """A measure of the poison against the originals; exact, so the interval is a point."""
+    poisoned = rows[rows["attack"] != "none"]
+    for cell, table in poisoned.groupby(by):
+        cell = dict(zip(by, cell))
+        value = float(table[measure].iloc[0] - (table["eps_linf"].iloc[0] if measure == "linf" else 0))
+        yield Cell(label(cell), value, value, value, table["seed"].nunique(), runs_of(table))
+
+
+def rounding(rows, by):
+    """ACR of victims of the 8-bit poison over that of victims of the float poison, minus 1."""
+    for cell, table in rows.groupby(by):
+        cell = dict(zip(by, cell))
+        result = paired_drop(table[~table["eight_bit"]], table[table["eight_bit"]])
+        yield Cell(label(cell), -result.drop, -result.high, -result.low, table["seed"].nunique(), runs_of(table))
+
+
+def against_controls(rows, by):
+    """What first-order PACD takes off the ACR of each control's victims."""
+    for control in sorted(set(rows["attack"]) & set(CONTROLS)):
+        compared = rows[rows["attack"].isin(["first_order", control])]
+        for cell in drop(compared, by, control):
+            yield cell._replace(cell=control)
+
+
+STATISTICS = {"drop": drop, "against_controls": against_controls, "accuracy_drop": accuracy_drop, "imperceptibility": imperceptibility, "rounding": rounding}
+
+
+def label(cell):
+    return ", ".join(f"{value:g}" if isinstance(value, (int, float)) else str(value) for value in cell.values())
+
+
+def runs_of(*tables):
+    return sorted({run for table in tables for run in table["run"].unique()})
+
+
+def assess(claim, profile):
+    """One line of the ledger: the claim with its cells and verdict on one profile."""
+    rows, missing = grid.rows(profile, claim["experiment"]) if claim["experiment"] in grid.load(profile).experiments else (None, 0)
+    cells = []
+    if rows is not None:
+        for name, values in claim.get("where", {}).items():
+            rows = rows[rows[name].isin(values if isinstance(values, list) else [values])]
+        cells = list(STATISTICS[claim["statistic"]](rows, claim["by"], **claim.get("options", {})))
+        missing = max(0, claim["cells"][profile] - len(cells))
+    outcome = verdict(cells, missing, claim.get("above"), claim.get("below"))
+    line = {name: claim[name] for name in ("id", "claim", "source", "rule", "experiment", "statistic")} | {"profile": profile, "verdict": outcome}
+    return line | {"missing_cells": missing, "cells": [_rounded(cell) for cell in cells]}
+
+
+def _rounded(cell):
+    return {name: round(float(value), 4) if name in ("estimate", "low", "high") else value for name, value in cell._asdict().items()}
+
+
+def ledger():
+    """The whole ledger, computed from the rows."""
+    return [assess(claim, profile) for claim in yaml.safe_load(CLAIMS.read_text()) for profile in PROFILES]
+
+
+def disagreements(computed, committed):
+    """One sentence for each line whose verdict, cells or numbers are not those committed."""
+    before = {(line["id"], line["profile"]): line for line in committed}
+    for line in computed:
+        key = line["id"], line["profile"]
+        if key not in before:
+            yield f"{' '.join(key)}: not in the committed ledger"
+        elif line != before.pop(key):
+            yield f"{' '.join(key)}: the rows say {line['verdict']}, {_numbers(line)}; the committed ledger differs"
+    yield from (f"{' '.join(key)}: in the committed ledger only" for key in before)
+
+
+def table(lines):
+    """The ledger for readers, one line a claim and profile (DataFrame of text)."""
+    return pd.DataFrame([{"id": line["id"], "profile": line["profile"], "verdict": line["verdict"], "numbers": _numbers(line)} for line in lines])
+
+
+def _numbers(line):
+    return "; ".join(f"{c['cell']}: {c['estimate']:.2f} [{c['low']:.2f}, {c['high']:.2f}]" for c in line["cells"]) or "no rows"
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m pacd.claims", description="Print the ledger of claims and compare it with the committed one.")
+    parser.add_argument("--write", action="store_true", help="commit to what the rows say now: write data/claims.json")
+    write, computed = parser.parse_args().write, ledger()
+    print(table(computed).to_string(index=False, justify="left"))
+    if write:
+        with replacing(LEDGER) as temporary:
+            temporary.write_text(json.dumps(computed, indent=1) + "\n")
+    found = list(disagreements(computed, json.loads(LEDGER.read_text()) if LEDGER.exists() else []))
+    print("\n".join(found), file=sys.stderr)
+    sys.exit(bool(found))
+
+
+if __name__ == "__main__":
+    main()

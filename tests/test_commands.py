@@ -1,0 +1,220 @@
+"""The pages of book/rerun as a reader follows them: every block of code is run, in order, in a copy of the repository.
+
+A ``bash`` or ``python`` block is run; a ``text`` block is what the block before it prints, and an error there says that it
+fails; a block with a caption changes the file that the caption names. The pages hold the only text of the commands.
+"""
+
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import norm
+
+from pacd import data
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted((ROOT / "book" / "rerun").glob("*.md"))
+FENCE = re.compile(r"^```(?P<language>\S+)(?: (?P<kind>\w+))?\n(?::caption: (?P<caption>.+)\n\n?)?(?P<code>.*?)^```$", re.M | re.S)
+
+# All that differs from what a reader runs. The copy's smoke profile is two pairs of victims, seconds each:
+TINY = """
+victim: {train_size: 600, epochs: 2, points: 10, n: 100}
+experiments:
+  headline:
+    victim: {seed: [0, 1]}
+    poison: {attack: [none, uniform]}
+"""
+# Lab needs a package index and a browser, so its Run All is made by nbclient, which it has in common with Lab; and the stand-in
+# for Slurm answers at once, so there is nothing to wait for.
+REPLACED = {
+    "pip install jupyterlab\njupyter lab notebooks/extend.ipynb": "jupyter execute notebooks/extend.ipynb",
+    "--latency-wait 60": "--latency-wait 60 --slurm-init-seconds-before-status-checks 1",
+}
+
+# Stand-ins for Slurm's commands: a job runs as soon as it is submitted, and what was asked for is written down.
+SLURM = {
+    "sbatch": 'for last; do :; done; echo "$@" >> $QUEUE/asked; sh -c "${last#--wrap=}" > $QUEUE/$$.log 2>&1 && state=COMPLETED || state=FAILED; '
+    'echo "$$|$state" >> $QUEUE/states; echo $$',
+    "sacct": "cat $QUEUE/states",
+    "sacctmgr": "echo ACCOUNT",
+    "srun": 'while [ "${1#-}" != "$1" ]; do shift; done; exec "$@"',
+}
+
+
+class Block(NamedTuple):
+    language: str
+    kind: str  # of a {code-block}: its language
+    caption: str
+    code: str
+
+
+def blocks(page):
+    text = (ROOT / "book" / "rerun" / f"{page}.md").read_text()
+    found = [Block(**match.groupdict()) for match in FENCE.finditer(text)]
+    assert 2 * len(found) == len(re.findall("^```", text, re.M)), f"{page}: a fence that this test does not understand"
+    return found
+
+
+def change(tree, block):
+    """What a captioned block asks for: lines to replace, or code to put above a name."""
+    name, _, above = block.caption.partition(", above ")
+    text = (tree / name).read_text()
+    if block.kind == "diff":
+        old, new = ("\n".join(line[1:] for line in block.code.splitlines() if line[0] == sign) for sign in "-+")
+    else:
+        old, new = f"\n{above} = ", f"\n{block.code}\n\n{above} = "
+    assert text.count(old) == 1, f"{name} must hold exactly one {old!r}"
+    (tree / name).write_text(text.replace(old, new))
+
+
+def run(tree, block):
+    code = block.code
+    for shown, instead in REPLACED.items():
+        code = code.replace(shown, instead)
+    command = {"bash": ["bash", "-e"], "python": [sys.executable, "-"]}[block.language]
+    path = f"{tree.parent / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(tree), "QUEUE": str(tree.parent)}
+    environment.pop("PACD_DATA", None)
+    return subprocess.run(command, input=code, cwd=tree, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def follow(page, tree, before=lambda block: None):
+    """Do what a page says; the outputs of its blocks, by block. ``before`` is called with each."""
+    steps, outputs = blocks(page), []
+    for block, after in zip(steps, [*steps[1:], None]):
+        if block.caption:
+            change(tree, block)
+        elif block.language != "text":
+            before(block)
+            done = run(tree, block)
+            shown = after.code.strip() if after and after.language == "text" else ""
+            assert (done.returncode != 0) == ("Error: " in shown), block.code + done.stdout[-3000:]
+            assert shown in done.stdout, done.stdout[-3000:]
+            outputs.append(done.stdout)
+    return outputs
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A copy of the repository without what was computed, with the tiny profile, beside the stand-ins for Slurm."""
+    tree = tmp_path / "tree"
+    shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*", "data", "_build", "runs", "__pycache__", "*.egg-info"))
+    (tree / ".venv").symlink_to(sys.prefix)
+    (tree / "profiles" / "smoke.yaml").write_text(TINY)
+    (tmp_path / "bin").mkdir()
+    for name, script in SLURM.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    return tree
+
+
+def test_what_is_replaced_stands_on_one_page():
+    text = "".join(page.read_text() for page in PAGES)
+    assert [text.count(shown) for shown in REPLACED] == [1] * len(REPLACED)
+
+
+def test_every_page_is_followed_here():
+    assert {page.stem for page in PAGES} == set(re.findall(r'follow\("(\w+)"', Path(__file__).read_text()))
+
+
+def test_parameter(tree):
+    *_, printed = follow("parameter", tree)
+    clean, poisoned = (pd.read_csv(tree / f"{name}.csv") for name in ("clean", "poisoned"))
+    assert float(printed.split()[0]) == pytest.approx(1 - poisoned["radius"].sum() / clean["radius"].sum(), abs=1e-4)
+    assert set(clean["label"]) == {3} and set(clean["sigma"]) == {0.25} and set(clean["seed"]) == {0, 1}
+
+
+def test_data(tree):
+    folder = tree.parent / "torchvision" / "FashionMNIST" / "raw"
+    folder.mkdir(parents=True)
+    x, y = data._mnist5k()  # digits stand in for clothes: the format is that of torchvision's files
+    pixels, labels = (x.repeat(2, 1, 1, 1) * 255).byte().numpy(), y.repeat(2).byte().numpy()
+    for part, size in (("train", 6000), ("t10k", 1000)):
+        rows = np.random.default_rng(0).permutation(10000)[:size]
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(np.array([2051, size, 28, 28], ">i4").tobytes() + pixels[rows].tobytes())
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(np.array([2049, size], ">i4").tobytes() + labels[rows].tobytes())
+    outputs = follow("data", tree)
+    assert "training images: 1000\n" in outputs  # 6,000 less the 5,000 for validation
+    digits, fashion = (pd.read_csv(tree / f"{name}.csv") for name in ("digits", "fashion"))
+    with np.load(tree / "digits.npz") as file:
+        assert file["x_train"].shape == (1500, 24, 24) and file["x_train"].max() == 255
+        assert list(digits["index"]) == list(np.flatnonzero(file["y_test"] == 8))
+    assert len(fashion) == 10 and set(fashion["label"]) == {8}
+
+
+def test_trainer(tree):
+    follow("trainer", tree)
+    poison, victim = (json.loads((tree / name).read_text()) for name in ("poison.json", "consistency.json"))
+    assert poison["parameters"]["trainer"] == victim["parameters"]["trainer"] == "consistency"
+    assert victim["parameters"]["trainer_options"] == {"lam": 5.0} and victim["poison"]["trainer"] == "consistency"
+    # Two classes and two draws by hand: softmaxes (3/4, 1/4) and (1/4, 3/4) have the mean (1/2, 1/2) with entropy log 2.
+    check = (
+        "import math, torch; from pacd.losses import consistency; z = math.log(3) * torch.tensor([[1.0, 0], [0, 1.0]]); "
+        "print(consistency(lambda x: z, torch.zeros(1, 1, 1, 1), torch.tensor([0]), sigma=1.0, generator=torch.Generator(), lam=3.0, eta=0.5).item())"
+    )
+    value = float(run(tree, Block("python", None, None, check)).stdout)
+    cross_entropy, divergence = -(np.log(3 / 4) + np.log(1 / 4)) / 2, 0.5 * np.log(4 / 3)
+    assert value == pytest.approx(cross_entropy + 3 * divergence + 0.5 * np.log(2), rel=1e-5)
+
+
+def test_cluster_and_index(tree):
+    """The grid through the generic plugin, one lost result again through the Slurm plugin, and the rows as the first page uses them."""
+    results, state = tree / "data" / "results" / "smoke", {}
+
+    def lose_one_result(block):
+        if "--latency-wait" in block.code:
+            state["whole"] = {path: path.read_bytes() for path in results.glob("*.csv")}
+            next(results.glob("*-uniform-1-*.csv")).unlink()
+            state["kept"] = {path: path.stat().st_mtime_ns for path in results.glob("*.csv")}
+
+    dry, generic, slurm, _ = follow("cluster", tree, lose_one_result)
+    assert re.search(r"poison +1\n.*victim +4\n|victim +4\n.*poison +1\n", dry, re.S) and "slurm_partition=gpu, gpu=1" in dry
+    assert generic.count("Submitted job") == 5 and len(state["whole"]) == 4 and len(state["kept"]) == 3
+    assert {path: path.stat().st_mtime_ns for path in state["kept"]} == state["kept"], slurm[-3000:]  # not made again
+    assert {path: path.read_bytes() for path in results.glob("*.csv")} == state["whole"]  # the fourth is, and is the same
+    (asked,) = (tree.parent / "asked").read_text().splitlines()
+    for option in ("-A ACCOUNT", "-p gpu", "--gpus=1", "--mem 8000", "-t 120", "--cpus-per-task=1"):
+        assert option in asked
+
+    follow("index", tree)
+    rows = {name: pd.concat(map(pd.read_csv, results.glob(f"*-{name}-*.csv"))) for name in ("clean", "uniform")}
+    table = shown_tables(tree / "out.ipynb")[-1].set_index("bound")
+    for bound, radius in (("Clopper-Pearson", lambda row: row["radius"]), ("Hoeffding", hoeffding_radius)):
+        clean, poisoned = (np.mean([radius(row) for _, row in rows[name].iterrows()]) for name in ("clean", "uniform"))
+        shown = table.loc[bound, ["ACR clean", "ACR poisoned", "drop"]].to_numpy(float)
+        np.testing.assert_allclose(shown, [clean, poisoned, 1 - poisoned / clean], atol=5.1e-4)
+        assert table.loc[bound, "low"] <= table.loc[bound, "drop"] <= table.loc[bound, "high"]
+    assert 0 < table.loc["Hoeffding", "ACR clean"] < table.loc["Clopper-Pearson", "ACR clean"]
+
+
+def hoeffding_radius(row):
+    """Of one row, solved for the radius's p_A: n draws of mean p exceed k / n with probability at most exp(-2 n (k / n - p)^2) = alpha."""
+    share = row[f"count_{row['guess']}"] / row["n"]
+    p = share - (np.log(1 / row["alpha"]) / row["n"] / 2) ** 0.5
+    return row["sigma"] * norm.isf(1 - p) if p > 0.5 and row["guess"] == row["label"] else 0.0
+
+
+def shown_tables(notebook):
+    """The tables in a notebook's outputs."""
+    outputs = [output for cell in json.loads(notebook.read_text())["cells"] for output in cell.get("outputs", [])]
+    pages = ["".join(output["data"]["text/html"]) for output in outputs if "text/html" in output.get("data", {})]
+    return [pd.read_html(io.StringIO(page))[0] for page in pages]
+
+
+@pytest.mark.parametrize("parameters, sentence", [
+    (["-p", "proflie", "smoke"], "unknown parameter 'proflie'; did you mean 'profile'?"),
+    (["-p", "profile", "smkoe"], "PROFILE must be one of"),
+    (["-p", "experiment", "headlin"], "experiment must be one of headline, not 'headlin'; did you mean 'headline'?"),
+])
+def test_extend_stops_on_a_wrong_parameter(tree, parameters, sentence):
+    done = run(tree, Block("bash", None, None, f"papermill notebooks/extend.ipynb out.ipynb {' '.join(parameters)}"))
+    assert done.returncode != 0 and sentence in done.stdout.strip().splitlines()[-1]
