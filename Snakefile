@@ -1,4 +1,4 @@
-# The grid of the study: every run is one of two notebooks under papermill. `make study PROFILE=...` runs one profile, and
+# The grid of the study: every run is one of three notebooks under papermill. `make study PROFILE=...` runs one profile, and
 # EXPERIMENT=... only one of its experiments.
 import json
 import sys
@@ -15,7 +15,7 @@ MISSING = GRID.missing(config.get("experiment"))
 READERS = [f"pacd/{name}.py" for name in ("claims", "poison_export", "poison_verify", "predict", "sequential", "theory")]
 METHOD = sorted(set(map(str, Path("pacd").glob("*.py"))) - set(READERS))
 # Rows that are kept stay as they are when the code changes or a clone gives every file another time.
-SOURCES = {kind: [] if GRID.kept else [*METHOD, f"notebooks/{kind}.ipynb"] for kind in ("poison", "victim")}
+SOURCES = {kind: [] if GRID.kept else [*METHOD, f"notebooks/{kind}.ipynb"] for kind in ("poison", "victim", "curator")}
 
 # Each kernel says on stderr that it is not encrypted on this machine's own loopback; everything else is passed on.
 PAPERMILL = (
@@ -28,7 +28,7 @@ wildcard_constraints:
 
 rule study:
     input:
-        [GRID.victims[run]["rows_file"] for run in MISSING],
+        [GRID.runs[run]["rows_file"] for run in MISSING],
 
 rule book:
     input:
@@ -57,6 +57,8 @@ rule poison:
     shell:
         PAPERMILL
 
+ruleorder: curator > victim
+
 rule victim:
     input:
         SOURCES["victim"],
@@ -71,3 +73,16 @@ rule victim:
     threads: lambda w: GRID.victims[w.run]["threads"]
     shell:
         PAPERMILL
+
+use rule victim as curator with:
+    input:
+        SOURCES["curator"],
+        lambda w: GRID.curators[f"curator-{w.run}"]["poison_file"],
+    output:
+        rows=f"data/results/{PROFILE}/curator-{{run}}.csv",
+        manifest=f"data/results/{PROFILE}/curator-{{run}}.json",
+    params:
+        settings=lambda w: json.dumps(GRID.curators[f"curator-{w.run}"]),
+    log:
+        notebook=f"data/executed/{PROFILE}/curator-{{run}}.ipynb",
+    threads: 1

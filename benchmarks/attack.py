@@ -29,7 +29,7 @@ from benchmarks.evaluations import Count, clock, memory, unit_costs  # noqa: E40
 from benchmarks.solvers import solver_errors  # noqa: E402
 from pacd import attack, data, losses  # noqa: E402
 from pacd import poison_file as files  # noqa: E402
-from pacd.baselines import BASELINES  # noqa: E402
+from pacd.baselines import BASELINES, LEARNED  # noqa: E402
 from pacd.certify import certify  # noqa: E402
 from pacd.experiment import chosen_attack  # noqa: E402
 from pacd.hypergradient import SOLVERS  # noqa: E402
@@ -95,10 +95,11 @@ def craft(name, steps, study):
 
 
 def control(name, study):
-    """The poison file of a control."""
+    """The poison file of a control; one that is learned takes as many steps as our setting."""
     path = study.folder / f"{name}-0.npz"
     if not path.exists():
-        index, images, _ = chosen_attack(name, {})(study.splits, study.make_model, study.loss, steps=1, seed=0, **PROBLEM)
+        make = chosen_attack(name, study.options if name in LEARNED else {})
+        index, images, _ = make(study.splits, study.make_model, study.loss, steps=study.steps, seed=0, **PROBLEM)
         files.save(path, study.splits, index, images, {"parameters": PROBLEM})
 
 

@@ -10,7 +10,7 @@ from pacd.hypergradient import SOLVERS, hypergradient
 from pacd.smoothing import soft_radius
 from pacd.train import train
 
-# The solvers that are compared: name, its options, redrawn noise.
+# Solver, its options, redrawn noise.
 COMPARED = [
     ("identity", {}, False), ("cg", {"iterations": 5}, False), ("cg", {"iterations": 20}, False), ("minres", {"iterations": 5}, False),
     ("minres", {"iterations": 20}, False), ("neumann", {"iterations": 10}, False), ("adam", {"iterations": 10}, False), ("adam", {"iterations": 10}, True),
@@ -22,8 +22,8 @@ def solver_errors(study, sigma, target_class, **unused):
     """Each solver's hypergradient against MINRES to convergence on the same frozen noise; networks after three epochs, one for each seed."""
     splits, target, half = study.splits, target_class, study.images
     mine, others = ((splits.y_train == target) == side for side in (True, False))
-    val = splits.y_val == target
-    lines = []
+    x_val, y_val = (part[splits.y_val == target][:100] for part in (splits.x_val, splits.y_val))
+    lines, copies = [], 8
     for seed in study.seeds:
         model = study.make_model(100 + seed)
         train(model, splits.x_train, splits.y_train, study.loss, epochs=3, batch=100, lr=1e-3, seed=seed)
@@ -36,7 +36,8 @@ def solver_errors(study, sigma, target_class, **unused):
             count = Count(study.loss, lambda _: model)
             solve = count.solver(partial(SOLVERS[solver], **options))
             inner = lambda: count.loss(model, torch.cat([x, u]), labels, generator=generator)  # noqa: E731
-            outer = lambda: soft_radius(model, splits.x_val[val][:100], splits.y_val[val][:100], sigma, 8, generator).mean()  # noqa: E731
+            outer = lambda: soft_radius(model, x_val, y_val, sigma, copies, generator).mean()  # noqa: E731
+            count.images["radius"] = copies * len(x_val)
             gradient, residual = hypergradient(outer, inner, list(model.parameters()), u, solve, damping, redraw)[1:]
             return gradient, residual, count.evaluations(study.units)
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for profiles/
 
 from pacd.claims import CONTROLS  # noqa: E402, F401
-from pacd.metrics import acr, certified_accuracy, mean_interval, paired_drop, pairs  # noqa: E402
+from pacd.metrics import abstention, acr, certified_accuracy, mean_interval, paired_bootstrap, paired_drop, pairs, point_at_cap, probit_p  # noqa: E402
 from profiles import grid  # noqa: E402
 
 # Okabe and Ito's palette: told apart by colour-blind readers. One colour for a trainer everywhere.
@@ -138,6 +138,24 @@ def drop_figure(table, label, colour="trainer", threshold=0.3):
     return figure
 
 
+def beyond_table(rows):
+    """What the ACR hides, clean and poisoned: certified accuracy at one sigma, share of points at the cap of n, and abstentions.
+
+    The first two with the bootstrap interval of their fall, victim seeds and test points resampled together.
+    """
+    rows = rows.assign(far=1.0 * (rows["radius"] >= rows["sigma"]), cap=1.0 * point_at_cap(rows))
+    lines = []
+    for cell, clean, poisoned in pairs(rows, ["trainer", "sigma", "attack"]):
+        line = {("victim", ""): TRAINER_NAME[cell["trainer"]], ("σ", ""): f"{cell['sigma']:g}"}
+        for name, column in (("radius ≥ σ, %", "far"), ("at the cap, %", "cap")):
+            fall = paired_bootstrap(clean, poisoned, lambda a, b: a.mean() - b.mean(), column, resamples=1000)
+            line |= {(name, side): f"{100 * table[column].mean():.0f}" for side, table in (("clean", clean), ("poisoned", poisoned))}
+            line[name, "fall"] = f"{100 * fall.value:.0f} [{100 * fall.low:.0f}, {100 * fall.high:.0f}]"
+        line |= {("abstains, %", side): f"{100 * abstention(table):.1f}" for side, table in (("clean", clean), ("poisoned", poisoned))}
+        lines.append(line)
+    return pd.DataFrame(lines, columns=pd.MultiIndex.from_tuples(lines[0]))
+
+
 def sweep_figure(table, x, label):
     """The drop against a swept parameter, one line style an attack, with the wide 95 % intervals."""
     figure, axis = plt.subplots(figsize=(6, 3.4))
@@ -204,6 +222,24 @@ def curves(axis, rows, radii, **line):
     mean, low, high = mean_interval(values)
     (drawn,) = axis.plot(radii, mean, **line)
     axis.fill_between(radii, low.clip(0), high.clip(max=1), color=drawn.get_color(), alpha=0.2, lw=0)
+
+
+def probit_figure(rows):
+    """Distribution of p_A on the probit scale, one panel a trainer: the radius is sigma times this number where the guess is right."""
+    trainers = [name for name in TRAINER_COLOUR if name in set(rows["trainer"])]
+    figure, axes = plt.subplots(len(trainers), 1, figsize=(6, 1.9 * len(trainers) + 0.5), squeeze=False, sharex=True)
+    for axis, trainer in zip(axes[:, 0], trainers):
+        table = rows[rows["trainer"] == trainer]
+        right = table["guess"] == table["label"]
+        for attack, side in table.assign(z=np.where(right, probit_p(table), -0.1)).groupby("attack", sort=False):
+            style = {"ls": ATTACK_STYLE.get(attack, ":"), "label": f"{TRAINER_NAME[trainer]}, {attack_name(attack)}"}
+            values = np.sort(side["z"])
+            axis.step(values, np.linspace(0, 1, len(values)), color=TRAINER_COLOUR[trainer], **style)
+        axis.set(ylabel="share of points\nat or below", ylim=(0, 1), xlim=(0, None))
+        axis.legend(frameon=False, fontsize=9)
+    axes[-1, 0].set_xlabel("estimated $p_A$, probit scale (standard deviations)")
+    figure.tight_layout()
+    return figure
 
 
 def curve_figure(rows):

@@ -13,8 +13,9 @@ import torch
 from torchvision.transforms.functional import gaussian_blur
 from tqdm import tqdm
 
-from pacd.hypergradient import SOLVERS, hypergradient
+from pacd.hypergradient import SOLVERS, Hypergradient, hypergradient, matching
 from pacd.smoothing import soft_radius
+from pacd.steps import AdamSlots, Momentum
 
 
 def project(u, x, eps):
@@ -36,22 +37,26 @@ def target_rows(y, target_class, fraction, generator):
 class Method:
     """One setting of the attack; ``METHODS`` holds the named ones.
 
-    solver : key of ``SOLVERS``. redraw : redraw the noise inside the linear solve. damping : added to the Hessian.
-    temperature, draws, val_batch, correct_only : of the outer objective; see :func:`pacd.smoothing.soft_radius`.
+    objective : what a poison step lowers. ``radius``: the soft radius of validation images. ``loss``: the log probability of
+    their class without noise. ``training``: the training loss of the poison itself, which is not bilevel.
+    solver : key of ``SOLVERS``, or ``matching``, see :func:`pacd.hypergradient.matching`. redraw : redraw the noise inside the linear solve.
+    damping : added to the Hessian. val_batch : validation images in a step.
+    temperature, draws, correct_only : of the radius; see :func:`pacd.smoothing.soft_radius`.
     hyper_batch : poison images that move in a step. solve_batch : clean images of other classes beside them in the
-    Hessian (the mixed derivative does not need them). sign : sign steps (else Adam). step : length of a step.
+    Hessian and in the matched gradient (the mixed derivative does not need them). sign : sign steps (else Adam). step : length of a step.
     momentum : decay of the gradient that an image remembers. blur : standard deviation, in pixels, of a Gaussian
     blur of the gradient; neighbouring pixels share their noise-ridden signs. class_wise : one pattern for all images.
     inner_steps, inner_lr, clean_batch, poison_batch : Adam steps of the model before each poison step, and their batch.
     restart, warmup : poison steps between new models, and further inner steps of a new model before it is used.
     """
 
-    solver: str
+    solver: str = "identity"
+    objective: str = "radius"
     redraw: bool = False
     damping: float = 1e-3
     temperature: float = 16.0
     draws: int = 8
-    val_batch: int = 500
+    val_batch: int = 64
     correct_only: bool = False
     hyper_batch: int = 200
     solve_batch: int = 0
@@ -67,9 +72,15 @@ class Method:
     restart: int = 150
     warmup: int = 30
 
+    def __post_init__(self):
+        for name, known in (("solver", (*SOLVERS, "matching")), ("objective", tuple(OBJECTIVES))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}.")
 
+
+OBJECTIVES = {"radius": "soft_radius", "loss": "log_probability", "training": "training_loss"}  # and their names in the trace
 METHODS = {
-    # Ours: no products with the Hessian, every validation image counts, and sign steps whose noise is averaged out.
+    # Ours: no products with the Hessian, wrong validation images count too, and sign steps whose noise is averaged out.
     "first_order": Method("identity", momentum=0.9, blur=2.0),
     "cg": Method("cg", momentum=0.9, blur=2.0, solve_batch=200),
     "neumann": Method("neumann", momentum=0.9, blur=2.0, solve_batch=200),
@@ -78,6 +89,9 @@ METHODS = {
         "adam", redraw=True, correct_only=True, sign=False, step=0.1, inner_steps=10, restart=550, warmup=0,
         clean_batch=900, poison_batch=100, solve_batch=900, hyper_batch=100, val_batch=100, draws=20,
     ),
+    # The same steps against training without noise: for Table 1 of the paper, with the crafting trainer ``standard``.
+    "accuracy": Method("identity", objective="loss", momentum=0.9, blur=2.0),
+    "gradient_matching": Method("matching", momentum=0.9, blur=2.0, solve_batch=200),
 }  # fmt: skip
 
 
@@ -87,7 +101,7 @@ def method(name, options):
     Raises
     ------
     ValueError
-        If an option is unknown.
+        If an option is unknown, or names no solver or objective.
     """
     known = [field.name for field in fields(Method)]
     for option in options:
@@ -96,7 +110,7 @@ def method(name, options):
     return replace(METHODS[name], **options)
 
 
-def poison(splits, make_model, loss, *, method, target_class, eps_linf, sigma, steps, fraction=1.0, seed=0, progress=False):
+def poison(splits, make_model, loss, *, method, target_class, eps_linf, sigma, steps, fraction=1.0, seed=0, progress=False, watch=None):
     """Optimise the poison of one class.
 
     Parameters
@@ -120,6 +134,8 @@ def poison(splits, make_model, loss, *, method, target_class, eps_linf, sigma, s
     seed : int
         Seed of the batches, the noise and the models.
     progress : bool
+    watch : callable, optional
+        ``watch(step, index, images)`` after every poison step, for those who measure on the way.
 
     Returns
     -------
@@ -128,12 +144,13 @@ def poison(splits, make_model, loss, *, method, target_class, eps_linf, sigma, s
     images : tensor of shape (m, C, H, W)
         Their poisoned images, inside the eps ball and [0, 1].
     trace : list of dict
-        For each step the mean soft radius on validation data (pixel units) and the relative residual of the solve.
+        For each step the objective (``soft_radius`` in pixel units, or ``log_probability``, or ``training_loss``), and
+        the relative residual of the solve (of ``matching``: 1 - cosine).
 
     Raises
     ------
     FloatingPointError
-        If the hypergradient is not finite.
+        If the gradient of the poison is not finite.
     """
     x, y = splits.x_train, splits.y_train
     generator = torch.Generator(x.device).manual_seed(seed)
@@ -142,7 +159,8 @@ def poison(splits, make_model, loss, *, method, target_class, eps_linf, sigma, s
     mine = splits.y_val == target_class
     x_val, y_val = splits.x_val[mine], splits.y_val[mine]
     clean, images = x[index], x[index].clone()
-    direction = Momentum(images, method.momentum) if method.sign else AdamSlots(images)
+    moving = torch.zeros_like(clean[:1]) if method.class_wise else images
+    direction = Momentum(moving, method.momentum) if method.sign else AdamSlots(moving)
     pick = partial(_pick, generator=generator)
     trace = []
 
@@ -162,18 +180,22 @@ def poison(splits, make_model, loss, *, method, target_class, eps_linf, sigma, s
         rows, hit = others[pick(others, method.solve_batch)], pick(index, method.hyper_batch)
         val = pick(y_val, method.val_batch)
         u = images[hit].requires_grad_()
+        seen = (u, y[index[hit]]) if method.objective == "training" else (x_val[val], y_val[val])
         inner = partial(_inner, model, loss, x[rows], y[rows], u, target_class, generator)
-        outer = partial(_outer, model, x_val[val], y_val[val], sigma, method, generator)
-        value, gradient, residual = hypergradient(outer, inner, parameters, u, SOLVERS[method.solver], method.damping, method.redraw)
+        outer = partial(_outer, model, loss, *seen, sigma, method, generator)
+        value, gradient, residual = _gradient(outer, inner, parameters, u, method)
         if not torch.isfinite(gradient).all():
-            raise FloatingPointError(f"the hypergradient is not finite in poison step {step + 1}; raise the damping or lower inner_lr.")
+            raise FloatingPointError(f"the gradient of the poison is not finite in poison step {step + 1}; raise the damping or lower inner_lr.")
         if method.blur:
             gradient = gaussian_blur(gradient, 4 * round(method.blur) + 3, method.blur)
         if method.class_wise:
-            images = project(images - method.step * gradient.mean(0).sign(), clean, eps_linf)
+            moving = (moving - method.step * direction([0], gradient.mean(0, keepdim=True))).clamp(-eps_linf, eps_linf)
+            images = project(clean + moving, clean, eps_linf)
         else:
             images[hit] = project(u.detach() - method.step * direction(hit, gradient), clean[hit], eps_linf)
-        trace.append({"step": step, "soft_radius": value, "residual": residual})
+        trace.append({"step": step, OBJECTIVES[method.objective]: value, "residual": residual})
+        if watch:
+            watch(step, index, images)
     return index, images, trace
 
 
@@ -184,41 +206,33 @@ def _inner(model, loss, x, y, u, target_class, generator):
     return loss(model, batch, labels, generator=generator)
 
 
-def _outer(model, x, y, sigma, method, generator):
-    """Mean soft radius of clean validation images; batch norm as the certifier sees it, in eval mode."""
+def _outer(model, loss, x, y, sigma, method, generator, squash=1e-3):
+    """The method's objective, a mean over images; batch norm as the certifier sees it, in eval mode.
+
+    Probabilities are squashed as in the soft radius, so an image that is already wrong no longer counts.
+    """
     model.eval()
-    radius = soft_radius(model, x, y, sigma, method.draws, generator, method.temperature, correct_only=method.correct_only)
+    if method.objective == "radius":
+        value = soft_radius(model, x, y, sigma, method.draws, generator, method.temperature, correct_only=method.correct_only).mean()
+    elif method.objective == "loss":
+        p = model(x).softmax(1).gather(1, y[:, None])
+        value = ((1 - 2 * squash) * p + squash).log().mean()
+    else:
+        value = loss(model, x, y, generator=generator)
     model.train()
-    return radius.mean()
+    return value
+
+
+def _gradient(outer, inner, parameters, u, method):
+    """The method's gradient in u: of the training loss itself, or through the training of the model."""
+    if method.objective == "training":
+        value = outer()
+        return Hypergradient(value.item(), torch.autograd.grad(value, u)[0], float("nan"))
+    if method.solver == "matching":
+        return matching(outer, inner, parameters, u)
+    return hypergradient(outer, inner, parameters, u, SOLVERS[method.solver], method.damping, method.redraw)
 
 
 def _pick(rows, size, generator):
     """Positions of at most ``size`` of the rows, drawn without replacement."""
     return torch.randperm(len(rows), generator=generator, device=rows.device)[:size]
-
-
-class Momentum:
-    """Sign of each image's decaying sum of gradients, each scaled to mean absolute value 1 (MI-FGSM, arXiv 1710.06081)."""
-
-    def __init__(self, images, decay):
-        self.sum, self.decay = torch.zeros_like(images), decay
-
-    def __call__(self, hit, gradient):
-        scale = gradient.abs().mean((1, 2, 3), keepdim=True).clamp(min=1e-30)
-        self.sum[hit] = self.decay * self.sum[hit] + gradient / scale
-        return self.sum[hit].sign()
-
-
-class AdamSlots:
-    """Adam's direction with moments and step counts kept for each image; the authors' share them between images."""
-
-    def __init__(self, images, betas=(0.9, 0.999)):
-        self.first, self.second, self.betas = torch.zeros_like(images), torch.zeros_like(images), betas
-        self.count = torch.zeros(len(images), 1, 1, 1, device=images.device)
-
-    def __call__(self, hit, gradient):
-        self.count[hit] += 1
-        self.first[hit] = self.betas[0] * self.first[hit] + (1 - self.betas[0]) * gradient
-        self.second[hit] = self.betas[1] * self.second[hit] + (1 - self.betas[1]) * gradient**2
-        unbiased = [m[hit] / (1 - beta ** self.count[hit]) for m, beta in zip((self.first, self.second), self.betas)]
-        return unbiased[0] / (unbiased[1].sqrt() + 1e-8)

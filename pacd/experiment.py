@@ -8,7 +8,7 @@ import torch
 from torchvision.transforms import v2
 
 from pacd.attack import METHODS, method, poison
-from pacd.baselines import BASELINES, craft
+from pacd.baselines import LEARNED, PATTERNS, craft, learn
 from pacd.data import DataError, Splits, load
 from pacd.losses import TRAINERS
 from pacd.models import make_model
@@ -50,9 +50,11 @@ def chosen_attack(name, options):
     """The named attack or control, ``attack(splits, make_model, loss, **setting) -> index, images, trace``."""
     if name in METHODS:
         return partial(poison, method=method(name, options))
+    if name in LEARNED:
+        return learn(name, options)
     if options:
         raise SettingsError(f"attack_options must be empty for the control {name!r}, not {options}.")
-    return partial(craft, pattern=BASELINES[name])
+    return partial(craft, pattern=PATTERNS[name])
 
 
 def augmentation(name, shape):

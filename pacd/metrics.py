@@ -160,11 +160,11 @@ def probit_p(rows):
     return np.where(n > 0, stats.norm.ppf((k + 0.5) / (n + 1)), np.nan)
 
 
-def at_cap(rows):
-    """Share of points that are right and won every draw: more draws would raise their radius."""
+def point_at_cap(rows):
+    """Which points are right and won every draw: more draws would raise their radius."""
     counts = rows.filter(regex=r"^count_\d+$").to_numpy()
     k = counts[range(len(rows)), rows["guess"]]
-    return ((rows["prediction"] == rows["label"]) & (k == rows["n"])).mean()
+    return (rows["prediction"] == rows["label"]) & (k == rows["n"])
 
 
 class Bootstrapped(NamedTuple):

@@ -10,8 +10,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 # (tests/test_settings.py holds the two equal).
 TRAINERS = ("standard", "gaussian", "smoothadv", "macer")
 ARCHITECTURES = ("lenet", "mlp", "cnn", "resnet20", "resnet56", "vgg")
-METHODS = ("first_order", "cg", "neumann", "approxgrad")
-BASELINES = ("uniform", "checkerboard", "random_sign", "random_uniform")
+METHODS = ("first_order", "cg", "neumann", "approxgrad", "accuracy", "gradient_matching")
+BASELINES = (
+    "uniform", "checkerboard", "random_sign", "random_uniform", "low_frequency", "mean_difference", "error_minimising",
+    "robust_error_minimising", "class_wise_learned",
+)  # fmt: skip
 CURATIONS = (
     "none", "lowpass", "jpeg", "black_point", "levels", "remove_knn_pixels", "remove_knn_features", "remove_spectral",
     "remove_high_loss", "remove_low_loss", "remove_background",
@@ -135,7 +138,7 @@ class PoisonSettings(Settings):
     """notebooks/poison.ipynb; ``trainer`` is the crafting trainer."""
 
     attack: one_of(METHODS + BASELINES)
-    attack_options: Annotated[dict[str, Any], allowed("a dict of the method's own parameters, such as {'step': 0.01}; empty for a control")]
+    attack_options: Annotated[dict[str, Any], allowed("a dict of the method's own parameters, such as {'step': 0.01}; empty for a fixed pattern")]
     eps_linf: Annotated[float, allowed("a number between 0 and 1, pixel units", ge=0, le=1)]
     fraction: Annotated[float, allowed("a share of the target class, above 0 and at most 1", gt=0, le=1)]
     steps: Count

@@ -3,7 +3,7 @@
 A profile has defaults for victims and poisons (``victim``, ``poison``), what differs for one trainer
 (``trainers``), and ``experiments``. In an experiment a list is an axis: the product of all axes is run; an experiment may
 also be a list of such blocks. A poison takes its trainer, sigma, class and data from the victim unless the experiment says
-otherwise; ``attack: none`` is clean data. With ``kept: true`` the rows are evidence that is committed: a file that is there is
+otherwise; ``attack: none`` is clean data. In the experiment ``curation`` the detectors too look at each poison. With ``kept: true`` the rows are evidence that is committed: a file that is there is
 never made again, whatever changes in the code, until somebody deletes it (its manifest names the commit that made it).
 """
 
@@ -16,28 +16,34 @@ from typing import NamedTuple
 import yaml
 
 from pacd.results import read_rows
-from pacd.settings import PoisonSettings, SettingsError, VictimSettings
+from pacd.settings import CuratorSettings, PoisonSettings, SettingsError, VictimSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ("dataset", "data_root", "split_seed", "train_size", "trainer", "sigma", "architecture", "target_class", "device", "threads")
 
 
 class Grid(NamedTuple):
-    """``poisons`` and ``victims`` map a run's name to its parameters; ``experiments`` maps a name to its victims."""
+    """``poisons``, ``victims`` and ``curators`` map a run's name to its parameters; ``experiments`` maps a name to its runs of the last two."""
 
     profile: str
     poisons: dict
     victims: dict
+    curators: dict
     experiments: dict
     kept: bool = False
 
+    @property
+    def runs(self):
+        """Every run that makes rows."""
+        return self.victims | self.curators
+
     def missing(self, experiment=None):
-        """Victims of one experiment, or of all in their order, whose rows are still to be made (all, unless ``kept``)."""
+        """Runs of one experiment, or of all in their order, whose rows are still to be made (all, unless ``kept``)."""
         if experiment not in (None, *self.experiments):
             raise SettingsError(f"EXPERIMENT must be one of {', '.join(self.experiments)}, not {experiment!r}.")
         chosen = self.experiments if experiment is None else [experiment]
         runs = dict.fromkeys(run for name in chosen for run in self.experiments[name])
-        return [run for run in runs if not (self.kept and (ROOT / self.victims[run]["rows_file"]).exists())]
+        return [run for run in runs if not (self.kept and (ROOT / self.runs[run]["rows_file"]).exists())]
 
 
 def load(profile):
@@ -47,12 +53,16 @@ def load(profile):
         known = sorted(p.stem for p in path.parent.glob("*.yaml"))
         raise SettingsError(f"PROFILE must be one of {', '.join(known)}, not {profile!r}.")
     content = yaml.safe_load(path.read_text())
-    grid = Grid(profile, {}, {}, {}, content.get("kept", False))
+    grid = Grid(profile, {}, {}, {}, {}, content.get("kept", False))
     for name, blocks in content["experiments"].items():
         runs = {}
         for block in blocks if isinstance(blocks, list) else [blocks]:
-            for victim, poison in itertools.product(_product(block.get("victim", {})), _product(block.get("poison", {}))):
-                runs[_add(grid, content, victim, poison)] = True
+            axes = [_product(_axes(content.get(kind, {})) | block.get(kind, {})) for kind in ("victim", "poison")]
+            for victim, poison in itertools.product(*axes):
+                run = _add(grid, content, victim, poison)
+                runs[run] = True
+                if name == "curation" and grid.victims[run]["poison_file"]:
+                    runs[_watch(grid, grid.victims[run])] = True
         grid.experiments[name] = list(runs)
     return grid
 
@@ -63,9 +73,14 @@ def rows(profile, experiment):
     A kept profile is computed in pieces, so some of its rows may not be there yet; None where there are no rows at all.
     """
     plan = load(profile)
-    paths = [ROOT / plan.victims[run]["rows_file"] for run in plan.experiments[experiment]]
+    paths = [ROOT / plan.victims[run]["rows_file"] for run in plan.experiments[experiment] if run in plan.victims]
     there = [path for path in paths if path.exists()]
     return (read_rows(*there) if there else None), len(paths) - len(there)
+
+
+def _axes(defaults):
+    """The list-valued defaults of a profile are axes of every experiment that does not set them."""
+    return {name: value for name, value in defaults.items() if isinstance(value, list)}
 
 
 def _product(axes):
@@ -85,6 +100,15 @@ def _add(grid, content, victim, poison):
     victim["seeds"] = [victim.pop("seed", 0)]
     name = _name("victim", victim, label, victim["seeds"][0])
     grid.victims[name] = _checked(VictimSettings, {**victim, "rows_file": f"data/results/{grid.profile}/{name}.csv"}, name)
+    return name
+
+
+def _watch(grid, victim):
+    """Let the detectors look at the poison of a victim."""
+    shared = {name: victim[name] for name in (*SHARED, "poison_file")} | {"trainer": NOTEBOOK_DEFAULTS["curator"]["trainer"]}
+    name = "curator-" + Path(victim["poison_file"]).stem
+    rows = {"rows_file": f"data/results/{grid.profile}/{name}.csv"}
+    grid.curators[name] = _checked(CuratorSettings, {**NOTEBOOK_DEFAULTS["curator"], **shared, **rows}, name)
     return name
 
 
@@ -121,4 +145,4 @@ def _notebook_defaults(kind):
     return {k: v for k, v in values.items() if not k.startswith("__")}
 
 
-NOTEBOOK_DEFAULTS = {kind: _notebook_defaults(kind) for kind in ("poison", "victim")}
+NOTEBOOK_DEFAULTS = {kind: _notebook_defaults(kind) for kind in ("poison", "victim", "curator")}

@@ -1,5 +1,6 @@
 """The attack keeps its promises, and succeeds where success can be known."""
 
+import math
 from dataclasses import replace
 from functools import partial
 
@@ -7,9 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from pacd import attack, baselines, losses, poison_file
+from pacd import attack, losses, poison_file
 from pacd.data import Splits
+from pacd.hypergradient import conjugate_gradient, hypergradient, matching
 from pacd.models import make_model
+from pacd.train import train
 
 TINY = {"clean_batch": 40, "poison_batch": 20, "val_batch": 20, "draws": 2, "warmup": 2, "inner_steps": 1, "restart": 2, "hyper_batch": 20}
 
@@ -30,26 +33,17 @@ def craft(splits, name="first_order", seed=0, steps=3, eps=0.1, **options):
 
 @pytest.mark.parametrize("name", attack.METHODS)
 def test_poison_stays_in_the_ball_and_in_range_and_in_its_class(digits, name):
-    index, images, trace = craft(digits, name)
+    index, images, trace = craft(digits, name, solve_batch=min(40, attack.METHODS[name].solve_batch))
     change = (images - digits.x_train[index]).abs()
     assert images.min() >= 0 and images.max() <= 1
     assert 0 < change.max() <= 0.1 + 6e-8  # float32 rounding of x + eps
     assert (digits.y_train[index] == 8).all() and len(index) == 400
-    assert len(trace) == 3 and all(t["residual"] >= 0 for t in trace if name != "first_order")
+    assert len(trace) == 3 and all(t["residual"] >= 0 for t in trace if attack.METHODS[name].solver != "identity")
 
 
-@pytest.mark.parametrize("name", baselines.BASELINES)
-def test_controls_have_the_attacks_budget(digits, name):
-    make = partial(baselines.craft, digits, None, None, pattern=baselines.BASELINES[name], target_class=8, fraction=0.25)
-    index, images, _ = make(eps_linf=0.1)
-    change = images - digits.x_train[index]
-    assert len(index) == 100 and (digits.y_train[index] == 8).all()
-    assert images.min() >= 0 and images.max() <= 1 and 0.09 < change.abs().max() <= 0.1 + 6e-8
-    assert torch.equal(make(eps_linf=0.1)[1], images) and torch.equal(make(eps_linf=0.0)[1], digits.x_train[index])
-
-
-def test_poison_is_a_function_of_its_seed(digits):
-    first, again, other = (craft(digits, seed=seed, steps=2)[1] for seed in (0, 0, 1))
+@pytest.mark.parametrize("name", ["first_order", "accuracy", "gradient_matching"])
+def test_poison_is_a_function_of_its_seed(digits, name):
+    first, again, other = (craft(digits, name, seed=seed, steps=2)[1] for seed in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
@@ -61,6 +55,10 @@ def test_zero_eps_changes_nothing(digits):
 def test_unknown_option_is_refused():
     with pytest.raises(ValueError, match="attack_options may hold solver, .*, not 'stpe'"):
         attack.method("first_order", {"stpe": 1})
+    with pytest.raises(ValueError, match="^solver must be one of identity, .*, matching, not 'gc'"):
+        attack.method("first_order", {"solver": "gc"})
+    with pytest.raises(ValueError, match="^objective must be one of radius, loss, training, not 'acr'"):
+        attack.method("first_order", {"objective": "acr"})
 
 
 def test_projection_is_the_nearest_feasible_point():
@@ -82,31 +80,143 @@ def linear(seed):
         return nn.Sequential(nn.Flatten(), nn.Linear(2, 2))
 
 
-@pytest.mark.parametrize("solver", ["identity", "cg"])
-def test_attack_succeeds_on_a_planted_problem(solver):
-    """Victims that train on the poison must lose over half of the radius; the same-size shift backwards is no attack."""
+def attack_planted(solver, solve_batch):
+    """Change of the poison, and the radius that victims keep on clean data and on the poison.
+
+    Exact: the mean signed distance of class 1 to the boundary of a trained linear classifier, wrong points 0.
+    """
     splits, loss = planted(), partial(losses.gaussian, sigma=0.1)
-    method = replace(attack.METHODS["first_order"], solver=solver, restart=40, warmup=100, inner_lr=0.05, clean_batch=100, hyper_batch=100, solve_batch=100 * (solver == "cg"), blur=0.0)
+    method = replace(attack.METHODS["first_order"], solver=solver, restart=40, warmup=100, inner_lr=0.05, clean_batch=100, hyper_batch=100, solve_batch=solve_batch, blur=0.0)
     index, images, _ = attack.poison(splits, linear, loss, method=method, target_class=1, eps_linf=0.1, sigma=0.1, steps=60)
 
-    def radius(x_train):
-        """Exact: the signed distance of class 1 to the boundary of a trained linear classifier, wrong points 0."""
-        from pacd.train import train
-
+    def radius(images):
+        x = splits.x_train.clone()
+        x[index] = images
         model = linear(7)
-        train(model, x_train, splits.y_train, loss, epochs=60, batch=100, lr=0.05)
+        train(model, x, splits.y_train, loss, epochs=60, batch=100, lr=0.05)
         w, b = model[1].weight[1] - model[1].weight[0], model[1].bias[1] - model[1].bias[0]
         points = splits.x_test[splits.y_test == 1].flatten(1)
         return ((points @ w + b) / w.norm()).clamp(min=0).mean().item()
 
-    def victim(change):
-        x = splits.x_train.clone()
-        x[index] = change
-        return radius(x)
+    clean = splits.x_train[index]
+    return (images - clean).view(-1, 2), radius(clean), radius(images)
 
-    clean = victim(splits.x_train[index])
+
+@pytest.mark.parametrize("solver, solve_batch", [("identity", 0), ("cg", 100), ("matching", 100)])
+def test_attack_succeeds_on_a_planted_problem(solver, solve_batch):
+    """Victims that train on the poison must lose over half of the radius."""
+    _, clean, poisoned = attack_planted(solver, solve_batch)
     assert clean == pytest.approx(0.1, abs=0.03)  # half of the distance between the classes
-    assert victim(images) < 0.5 * clean
+    assert poisoned < 0.5 * clean
+
+
+def test_matching_the_class_alone_takes_the_lesser_corner():
+    """It sees no boundary move, so it goes towards the others, to (-0.1, -0.1). The classifier midway between the means
+    then has normal (0.1, -0.1) through (0.45, 0.45): (0.6, 0.5) keeps 0.1 / sqrt(2)."""
+    change, _, poisoned = attack_planted("matching", 0)
+    torch.testing.assert_close(change.mean(0), torch.tensor([-0.1, -0.1]), atol=0.005, rtol=0)
+    assert poisoned == pytest.approx(0.1 / 2**0.5, abs=0.01)
+
+
+def convex(objective, seed=0):
+    """A linear model in float64 with its outer objective and inner loss as functions of u; their noise is frozen."""
+    splits = planted(40)
+    model = linear(seed).double()
+    x_val, y_val = splits.x_val[splits.y_val == 1].double(), splits.y_val[splits.y_val == 1]
+    others, theirs = splits.x_train[splits.y_train == 0].double(), splits.y_train[splits.y_train == 0]
+    method = attack.Method(objective=objective, temperature=4.0, draws=4)
+
+    def loss(model, x, y, generator):
+        return losses.standard(model, x, y, sigma=0, generator=generator) + 0.005 * sum((p**2).sum() for p in model.parameters())
+
+    def outer():
+        return attack._outer(model, loss, x_val, y_val, 0.1, method, torch.Generator().manual_seed(0))
+
+    def inner(u, beside=True):
+        rows = slice(None if beside else 0)
+        return attack._inner(model, loss, others[rows], theirs[rows], u, 1, None)
+
+    def solve(u):
+        optimizer = torch.optim.LBFGS(model.parameters(), max_iter=500, tolerance_grad=1e-12, tolerance_change=0, line_search_fn="strong_wolfe")
+        optimizer.step(lambda: (optimizer.zero_grad(), value := inner(u), value.backward())[1])
+
+    return model, splits.x_train[splits.y_train == 1].double(), outer, inner, solve
+
+
+def difference(f, u, place, h=1e-4):
+    step = torch.zeros_like(u)
+    step[place] = h
+    return (f(u + step) - f(u - step)) / (2 * h)
+
+
+def test_loss_objective_against_finite_differences_of_retraining():
+    model, u, outer, inner, solve = convex("loss")
+
+    def retrained(u):
+        solve(u)
+        return outer().item()
+
+    retrained(u)
+    v = u.clone().requires_grad_()
+    exact = partial(conjugate_gradient, iterations=50, tolerance=1e-13)
+    _, gradient, residual = hypergradient(outer, partial(inner, v), list(model.parameters()), v, exact, damping=0.0)
+    assert residual < 1e-8
+    for place in ((0, 0, 0, 0), (7, 0, 0, 1)):
+        assert gradient[place].item() == pytest.approx(difference(retrained, u, place, 1e-3), rel=1e-3)
+
+
+def test_loss_objective_stops_at_images_that_are_wrong():
+    model, _, outer, _, _ = convex("loss")
+    for b in (30.0, -30.0):  # class 1 certain, then impossible
+        model[1].bias.data = torch.tensor([-b, b], dtype=torch.float64)
+        value = outer()
+        assert value.item() == pytest.approx(math.log(0.999 if b > 0 else 0.001), abs=1e-9)
+        assert all(g.abs().max() < 1e-9 for g in torch.autograd.grad(value, list(model.parameters())))
+
+
+def test_matching_is_the_gradient_of_one_minus_the_cosine():
+    model, u, outer, inner, _ = convex("radius")
+    parameters = list(model.parameters())
+    flat = lambda value: torch.cat([g.flatten() for g in torch.autograd.grad(value, parameters)])  # noqa: E731
+    misfit = lambda u: 1 - nn.functional.cosine_similarity(flat(inner(u)), flat(outer()), dim=0).item()  # noqa: E731
+    v = u.clone().requires_grad_()
+    value, gradient, residual = matching(outer, partial(inner, v), parameters, v)
+    assert value == outer().item() and residual == pytest.approx(misfit(u))
+    for place in ((0, 0, 0, 0), (7, 0, 0, 1)):
+        assert gradient[place].item() == pytest.approx(difference(misfit, u, place), rel=1e-6)
+
+
+def test_a_training_step_on_matched_poison_lowers_the_radius():
+    """A step of length h moves the objective by -h |its gradient| cosine, so the gain over clean data is known beforehand."""
+    model, clean, outer, inner, solve = convex("radius")
+    solve(clean)
+    parameters, h = list(model.parameters()), 1e-3
+    steepness = torch.cat([g.flatten() for g in torch.autograd.grad(outer(), parameters)]).norm().item()
+
+    def moved(sign):
+        u = clean
+        for _ in range(20):
+            v = u.clone().requires_grad_()
+            gradient = matching(outer, partial(inner, v, False), parameters, v).gradient
+            u = attack.project(u - sign * 0.01 * gradient.sign(), clean, 0.1)
+        return u
+
+    def after_step(u):
+        v = u.clone().requires_grad_()
+        cosine = 1 - matching(outer, partial(inner, v, False), parameters, v).residual
+        gradient = torch.autograd.grad(inner(u, False), parameters)
+        length = sum((g**2).sum() for g in gradient).sqrt()
+        before = [p.detach().clone() for p in parameters]
+        for p, g in zip(parameters, gradient):
+            p.data -= h * g / length
+        value = outer().item()
+        for p, old in zip(parameters, before):
+            p.data = old
+        return value, cosine
+
+    (plain, c0), (matched, c1), (reversed_, _) = (after_step(u) for u in (clean, moved(1), moved(-1)))
+    assert matched < plain < reversed_
+    assert plain - matched == pytest.approx(h * steepness * (c1 - c0), rel=0.05)
 
 
 def test_eight_bit_poison_keeps_its_promises(digits, tmp_path):

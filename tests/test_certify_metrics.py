@@ -14,7 +14,7 @@ def test_probit_p_and_cap():
     rows = bound(rows)
     t = metrics.probit_p(rows)
     assert t[:3] == pytest.approx([norm.ppf(0.995), norm.ppf(0.005), norm.ppf(0.995)]) and np.isnan(t[3])
-    assert metrics.at_cap(rows) == 0.25 and rows["prediction"].tolist() == [0, -1, 1, STOPPED]  # a wrong point is not at the cap
+    assert metrics.point_at_cap(rows).tolist() == [True, False, False, False] and rows["prediction"].tolist() == [0, -1, 1, STOPPED]  # a wrong point is not at the cap
 
 
 def table(values):

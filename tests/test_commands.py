@@ -23,7 +23,7 @@ from pacd import data
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "book" / "rerun").glob("*.md"))
-FENCE = re.compile(r"^```(?P<language>\S+)(?: (?P<kind>\w+))?\n(?::caption: (?P<caption>.+)\n\n?)?(?P<code>.*?)^```$", re.M | re.S)
+FENCE = re.compile(r"^```(?P<language>\S+)(?: (?P<kind>\w+))?\n(?::caption: (?P<caption>[^\n]+)\n\n?)?(?P<code>.*?)^```$", re.M | re.S)
 
 # All that differs from what a reader runs. The copy's smoke profile is two pairs of victims, seconds each:
 TINY = """
@@ -137,13 +137,13 @@ def test_data(tree):
     folder = tree.parent / "torchvision" / "FashionMNIST" / "raw"
     folder.mkdir(parents=True)
     x, y = data._mnist5k()  # digits stand in for clothes: the format is that of torchvision's files
-    pixels, labels = (x.repeat(2, 1, 1, 1) * 255).byte().numpy(), y.repeat(2).byte().numpy()
+    pixels, labels = (x.repeat(2, 1, 1, 1) * 255).round().byte().numpy(), y.repeat(2).byte().numpy()
     for part, size in (("train", 6000), ("t10k", 1000)):
         rows = np.random.default_rng(0).permutation(10000)[:size]
         (folder / f"{part}-images-idx3-ubyte").write_bytes(np.array([2051, size, 28, 28], ">i4").tobytes() + pixels[rows].tobytes())
         (folder / f"{part}-labels-idx1-ubyte").write_bytes(np.array([2049, size], ">i4").tobytes() + labels[rows].tobytes())
-    outputs = follow("data", tree)
-    assert "training images: 1000\n" in outputs  # 6,000 less the 5,000 for validation
+    _, _, printed = follow("data", tree)
+    assert "training images: 1000\n" in printed  # 6,000 less the 5,000 for validation
     digits, fashion = (pd.read_csv(tree / f"{name}.csv") for name in ("digits", "fashion"))
     with np.load(tree / "digits.npz") as file:
         assert file["x_train"].shape == (1500, 24, 24) and file["x_train"].max() == 255

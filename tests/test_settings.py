@@ -35,6 +35,8 @@ def test_names_are_those_of_the_method():
     ("victim", {"n": True}, "n must be a whole number, 1 or above, not True"),
     ("victim", {"eight_bit": "yes"}, "eight_bit must be True"),
     ("victim", {"poison_file": "poison.zip"}, "poison_file must be None for clean data, or the path"),
+    ("victim", {"empirical_steps": -1}, "empirical_steps must be 0 for no attack on the victim, or a whole number of PGD steps"),
+    ("victim", {"curation": "jpg"}, "curation must be one of none, .*, not 'jpg'; did you mean 'jpeg'\\?"),
     ("poison", {"eps_linf": -0.1}, "eps_linf must be a number between 0 and 1, pixel units, not -0.1"),
     ("poison", {"fraction": 0.0}, "fraction must be a share of the target class"),
     ("poison", {"attack": "pacd"}, "attack must be one of first_order, cg, neumann, approxgrad, .*, not 'pacd'"),
@@ -60,7 +62,7 @@ def test_a_profile_is_checked_before_it_runs(tmp_path, monkeypatch):
 
 def test_a_change_in_the_profile_renames_only_what_depends_on_it():
     def runs(**poison):
-        plan, content = grid.Grid("t", {}, {}, {}), {"poison": {"steps": 5, **poison}, "experiments": {}}
+        plan, content = grid.Grid("t", {}, {}, {}, {}), {"poison": {"steps": 5, **poison}, "experiments": {}}
         return grid._add(plan, content, {}, {"attack": "none"}), grid._add(plan, content, {}, {"attack": "cg"})
 
     (clean, poisoned), (clean_again, other) = runs(), runs(steps=6)
