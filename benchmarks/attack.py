@@ -103,23 +103,27 @@ def control(name, study):
         files.save(path, study.splits, index, images, {"parameters": PROBLEM})
 
 
+def kept(path, make):
+    """The table at ``path``, made first where it is not there."""
+    if not path.exists():
+        with replacing(path) as temporary:
+            make().to_csv(temporary, index=False)
+    return pd.read_csv(path)
+
+
 def victims(poison, study):
-    """Certified rows of victims trained on the 8-bit poison file ``poison`` (None: clean data), every seed from the cache where it is there."""
-    splits, tables = study.splits, []
+    """Certified rows of victims trained on the 8-bit poison file ``poison`` (None: clean data), one for each seed."""
+    splits = study.splits
     points = (splits.y_test == PROBLEM["target_class"]).nonzero().flatten()[: study.points]
-    for seed in study.seeds:
-        path = study.folder / f"{poison or 'clean'}-victim-{seed}.csv"
-        if not path.exists():
-            x = files.apply(study.folder / f"{poison}.npz", splits)[0].x_train if poison else splits.x_train
-            model = study.make_model(seed)
-            train(model, x, splits.y_train, study.loss, epochs=study.epochs, batch=100, lr=1e-3, schedule="cosine", seed=seed)
-            rows = certify(model.eval(), splits.x_test[points], splits.y_test[points], PROBLEM["sigma"], n=study.n, batch=study.batch, classes=splits.classes)
-            rows.insert(0, "index", points.cpu())
-            rows.insert(0, "seed", seed)
-            with replacing(path) as temporary:
-                rows.to_csv(temporary, index=False)
-        tables.append(pd.read_csv(path))
-    return pd.concat(tables, ignore_index=True)
+
+    def certified(seed):
+        x = files.apply(study.folder / f"{poison}.npz", splits)[0].x_train if poison else splits.x_train
+        model = study.make_model(seed)
+        train(model, x, splits.y_train, study.loss, epochs=study.epochs, batch=100, lr=1e-3, schedule="cosine", seed=seed)
+        rows = certify(model.eval(), splits.x_test[points], splits.y_test[points], PROBLEM["sigma"], n=study.n, batch=study.batch, classes=splits.classes)
+        return rows.assign(seed=seed, index=points.cpu())
+
+    return pd.concat([kept(study.folder / f"{poison or 'clean'}-victim-{seed}.csv", partial(certified, seed)) for seed in study.seeds])
 
 
 def drop(poison, study):
@@ -195,7 +199,7 @@ def main(arguments=None):
         control(name, study)
     tables["control"] = pd.DataFrame([{"case": name, **drop(f"{name}-0", study)} for name in BASELINES])
     print(tables["control"].round(3).to_string(index=False), flush=True)
-    tables["solver"] = solver_errors(study, **PROBLEM)
+    tables["solver"] = kept(study.folder / f"solvers-{'-'.join(map(str, study.seeds))}.csv", lambda: solver_errors(study, **PROBLEM))
     print(tables["solver"].groupby(["damping", "case"], sort=False).mean(numeric_only=True).drop(columns="seed").round(3).to_string(), flush=True)
 
     chosen = {name: getattr(study, name) for name in ("dataset", "train_size", "seeds", "steps", "budget", "threads", "quick", "epochs", "points", "n")}

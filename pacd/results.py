@@ -96,6 +96,7 @@ def read_rows(*paths):
         poison = facts["poison"] or {"attack": "none", "trainer": "none"}
         accuracies = pd.DataFrame.from_dict(facts["accuracy"], orient="index").add_prefix("accuracy_").rename(index=int)
         facts = {**poison, **(facts.get("distortion") or {}), **facts["parameters"], "crafting_trainer": poison["trainer"], "run": path.stem}
+        facts["attack_options"] = ", ".join(f"{k} = {v}" for k, v in poison.get("attack_options", {}).items())
         rows = rows.assign(**{k: v for k, v in facts.items() if k not in rows and not isinstance(v, (list, dict))})
         tables.append(rows.join(accuracies, on="seed"))
     return pd.concat(tables, ignore_index=True)

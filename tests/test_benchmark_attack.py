@@ -1,6 +1,7 @@
 """The attack's benchmark counts what is computed, finds the first snapshot that reaches the drop, and continues where it was."""
 
 import json
+from dataclasses import replace
 from functools import partial
 from unittest.mock import patch
 
@@ -63,15 +64,16 @@ def test_the_first_snapshot_that_reaches_the_drop_is_found(drops, checked, first
     assert reached is None if first is None else reached["step"] == first
 
 
-def run(folder, capsys, *more):
+def run(folder, digits, capsys):
     controls = {name: benchmark.BASELINES[name] for name in ("uniform", "class_wise_learned")}
-    with patch.object(benchmark, "BASELINES", controls):
-        benchmark.main(["--quick", "--rows", str(folder / "attack.csv"), "--cache", str(folder / "cache"), *more])
+    few = replace(digits, x_train=digits.x_train[::6], y_train=digits.y_train[::6])
+    with patch.object(benchmark, "BASELINES", controls), patch.object(benchmark.data, "load", return_value=few):
+        benchmark.main(["--quick", "--rows", str(folder / "attack.csv"), "--cache", str(folder / "cache")])
     return json.loads(capsys.readouterr().out.strip().splitlines()[-1]), pd.read_csv(folder / "attack.csv")
 
 
-def test_quick_run_and_its_continuation(tmp_path, capsys):
-    line, rows = run(tmp_path, capsys)
+def test_quick_run_and_its_continuation(digits, tmp_path, capsys):
+    line, rows = run(tmp_path, digits, capsys)
     assert {"drop_ours", "drop_ours_interval", "drop_best_control", "best_control", "drop_authors_setting"} <= set(line)
     assert line["best_control"] in ("uniform", "class_wise_learned") and line["seeds"] == [0, 1] and line["dataset"] == "mnist5k"
     for name, key in (("first_order", "ours"), ("approxgrad", "authors")):
@@ -90,7 +92,7 @@ def test_quick_run_and_its_continuation(tmp_path, capsys):
     assert solver.loc["adam 10 redrawn", "evaluations"] - solver.loc["adam 10", "evaluations"] == pytest.approx(11 * images)
 
     with patch.object(attack, "poison", side_effect=AssertionError("crafted again")), patch.object(benchmark, "train", side_effect=AssertionError("trained again")):
-        again, repeated = run(tmp_path, capsys)
+        again, repeated = run(tmp_path, digits, capsys)
     assert again == line
     pd.testing.assert_frame_equal(rows[rows["kind"] == "snapshot"], repeated[repeated["kind"] == "snapshot"])
 

@@ -46,8 +46,12 @@ SLURM = {
     'echo "$$|$state" >> $QUEUE/states; echo $$',
     "sacct": "cat $QUEUE/states",
     "sacctmgr": "echo ACCOUNT",
+    "sinfo": "true",
     "srun": 'while [ "${1#-}" != "$1" ]; do shift; done; exec "$@"',
 }
+
+
+HANGS = 900  # seconds; blocks take 5 to 60, and a queue that never answers would otherwise be waited for without end
 
 
 class Block(NamedTuple):
@@ -84,7 +88,7 @@ def run(tree, block):
     path = f"{tree.parent / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(tree), "QUEUE": str(tree.parent)}
     environment.pop("PACD_DATA", None)
-    return subprocess.run(command, input=code, cwd=tree, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.run(command, input=code, cwd=tree, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=HANGS)
 
 
 def follow(page, tree, before=lambda block: None):

@@ -1,5 +1,7 @@
 """A wrong parameter is one clear sentence, before any computing."""
 
+import json
+
 import pytest
 
 from pacd import attack, baselines, losses, models, settings
@@ -67,3 +69,36 @@ def test_a_change_in_the_profile_renames_only_what_depends_on_it():
 
     (clean, poisoned), (clean_again, other) = runs(), runs(steps=6)
     assert clean == clean_again and poisoned != other
+
+
+def test_a_kept_profile_makes_only_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(grid, "ROOT", tmp_path)
+    rows = "data/results/t/{}.csv"
+    plan = grid.Grid("t", {}, {run: {"rows_file": rows.format(run)} for run in "abc"}, {"d": {"rows_file": rows.format("d")}}, {"x": ["a", "b"], "y": ["b", "c", "d"]}, True)
+    path = tmp_path / rows.format("b")
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert plan.missing() == ["a", "c", "d"] and plan.missing("y") == ["c", "d"]
+    assert plan._replace(kept=False).missing("x") == ["a", "b"]
+    with pytest.raises(SettingsError, match="EXPERIMENT must be one of x, y, not 'z'"):
+        plan.missing("z")
+
+
+def test_a_new_parameter_at_its_default_renames_no_committed_rows(monkeypatch):
+    given = {**DEFAULTS["victim"], "sigma": 0.25}
+    before = grid._name("victim", given, "clean", 0)
+    monkeypatch.setitem(grid.NOTEBOOK_DEFAULTS, "victim", {**DEFAULTS["victim"], "brand_new": 1})
+    assert grid._name("victim", {**given, "brand_new": 1}, "clean", 0) == before != grid._name("victim", {**given, "brand_new": 2}, "clean", 0)
+
+
+@pytest.mark.parametrize("profile", ["laptop", "paper"])
+def test_committed_rows_are_those_that_the_profile_asks_for(profile):
+    """A changed default would change the meaning of a run without changing its name: the manifests are held against the grid."""
+    plan = grid.load(profile)
+    for run, wanted in plan.runs.items():
+        manifest = (grid.ROOT / wanted["rows_file"]).with_suffix(".json")
+        if manifest.exists():
+            made = json.loads(manifest.read_text())["parameters"]
+            assert {name: made.get(name, value) for name, value in wanted.items()} == wanted, run
+    folder = grid.ROOT / "data" / "results" / profile
+    assert {path.stem for path in folder.glob("*.csv")} <= set(plan.runs), "rows that no experiment asks for"
