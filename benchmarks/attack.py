@@ -160,7 +160,7 @@ def study_of(options):
     folder.mkdir(parents=True, exist_ok=True)
     loss = partial(losses.gaussian, sigma=PROBLEM["sigma"])
     fresh = lambda seed: make_model("lenet", splits.shape, splits.classes, seed).to(device)  # noqa: E731
-    units, seconds = unit_costs(fresh(0), loss, splits.x_train[:200], splits.y_train[:200], PROBLEM["sigma"])
+    units, seconds = unit_costs(fresh(0), loss, splits.x_train[:100], splits.y_train[:100], PROBLEM["sigma"])
     batch = 20_000 if device.type == "cuda" else 250
     return SimpleNamespace(**chosen, splits=splits, loss=loss, make_model=fresh, units=units, seconds=seconds, folder=folder, batch=batch, device=device)
 

@@ -15,7 +15,7 @@ COMPARED = [
     ("identity", {}, False), ("cg", {"iterations": 5}, False), ("cg", {"iterations": 20}, False), ("minres", {"iterations": 5}, False),
     ("minres", {"iterations": 20}, False), ("neumann", {"iterations": 10}, False), ("adam", {"iterations": 10}, False), ("adam", {"iterations": 10}, True),
 ]  # fmt: skip
-DAMPINGS = (1e-3, 3.0)  # the authors', and one above the negative curvature; see notebooks/audit.ipynb
+DAMPINGS = (1e-3, 3.0)  # the authors', and one of the size of the negative curvature; see notebooks/audit.ipynb
 
 
 def solver_errors(study, sigma, target_class, **unused):

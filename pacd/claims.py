@@ -79,8 +79,11 @@ def rounding(rows, by):
     """ACR of victims of the 8-bit poison over that of victims of the float poison, minus 1."""
     for cell, table in rows.groupby(by):
         cell = dict(zip(by, cell))
-        result = paired_drop(table[~table["eight_bit"]], table[table["eight_bit"]])
-        yield Cell(label(cell), -result.drop, -result.high, -result.low, table["seed"].nunique(), runs_of(table))
+        seeds = set.intersection(*(set(table.loc[table["eight_bit"] == rounded, "seed"]) for rounded in (False, True)))
+        if len(seeds) > 1:
+            table = table[table["seed"].isin(seeds)]
+            result = paired_drop(table[~table["eight_bit"]], table[table["eight_bit"]])
+            yield Cell(label(cell), -result.drop, -result.high, -result.low, len(seeds), runs_of(table))
 
 
 def against_controls(rows, by):
