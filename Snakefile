@@ -37,6 +37,7 @@ rule book:
         [str(path) for path in Path("data/results").rglob("*.*") if PROFILE not in path.parts],
         [path for path in map(str, Path("book").rglob("*.*")) if not path.startswith(("book/_build", "book/runs")) and "__pycache__" not in path],
         READERS,
+        "data/results/audit/audit.csv",
     output:
         "book/_build/html/index.html",
     shell:
@@ -86,3 +87,19 @@ use rule victim as curator with:
     log:
         notebook=f"data/executed/{PROFILE}/curator-{{run}}.ipynb",
     threads: 1
+
+rule audit:
+    input:
+        "pacd/hypergradient.py",
+        "pacd/losses.py",
+        "pacd/smoothing.py",
+        "notebooks/audit.ipynb",
+    output:
+        "data/results/audit/audit.csv",
+        "data/results/audit/audit.json",
+    params:
+        settings=json.dumps({"rows_file": "data/results/audit/audit.csv"}),
+    log:
+        notebook="data/executed/audit.ipynb",
+    shell:
+        PAPERMILL

@@ -52,6 +52,7 @@ def main():
     toc = BOOK / "_build" / "_toc.yml"
     toc.parent.mkdir(exist_ok=True)
     toc.write_text(yaml.safe_dump(shown_pages(yaml.safe_load((BOOK / "_toc.yml").read_text())), sort_keys=False))
+    shutil.copy(ROOT / "data" / "executed" / "audit.ipynb", BOOK / "runs" / "audit.ipynb")
     command = ["jupyter-book", "build", BOOK, "--toc", toc, "--all", "-W", "--keep-going", "-n", "--quiet"]
     sys.exit(subprocess.run(command, cwd=ROOT).returncode)
 

@@ -126,7 +126,7 @@ def adam(draw, b, iterations=10, lr=1e-2):
     """The authors' solver: Adam on |A q - b|^2 from q = 0 (their constants: 10 steps, 1e-2).
 
     Each step uses one draw of A in both products. With redrawn noise the expected gradient is E[A A] q - E[A] b, and
-    E[A A] exceeds E[A] E[A] by the variance of A: that biases q towards 0.
+    E[A A] exceeds E[A] E[A] by the variance of A: that biases A q towards 0 (measured in notebooks/audit.ipynb).
     """
     q = [torch.zeros_like(x) for x in b]
     optimizer = torch.optim.Adam(q, lr=lr)
