@@ -40,8 +40,11 @@ def unready(page):
         return False
     text = (BOOK / f"{page}.md").read_text()
     (profile,) = re.findall(r'PROFILE = "(\w+)"', text)
-    tables = (grid.rows(profile, experiment)[0] for experiment in re.findall(r'report\.load\(PROFILE, "(\w+)"\)', text))
-    return any(rows is None or ("none" in set(rows["attack"]) and not any(pairs(rows, ["trainer", "attack"]))) for rows in tables)
+    for experiment in re.findall(r'report\.load\(PROFILE, "(\w+)"\)', text):
+        rows, missing = grid.rows(profile, experiment)
+        if rows is None or (missing and not any(pairs(rows, ["trainer", "attack"]))):
+            return True
+    return False
 
 
 def main():

@@ -199,7 +199,7 @@ def costs(profile):
         if path.exists():
             seconds[run] = json.loads(path.with_suffix(".json").read_text())
     for experiment, runs in plan.experiments.items():
-        new = [run for run in runs if run not in counted]
+        new = [run for run in runs if run not in counted and run in plan.victims]
         counted.update(new)
         there = [seconds[run]["seconds"] for run in new if run in seconds]
         poisons = {plan.victims[run]["poison_file"]: seconds[run].get("poison_seconds", 0) for run in new if run in seconds}

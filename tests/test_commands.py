@@ -212,7 +212,7 @@ def shown_tables(notebook):
     """The tables in a notebook's outputs."""
     outputs = [output for cell in json.loads(notebook.read_text())["cells"] for output in cell.get("outputs", [])]
     pages = ["".join(output["data"]["text/html"]) for output in outputs if "text/html" in output.get("data", {})]
-    return [pd.read_html(io.StringIO(page))[0] for page in pages]
+    return [pd.read_html(io.StringIO(page), flavor="bs4")[0] for page in pages]
 
 
 @pytest.mark.parametrize("parameters, sentence", [
