@@ -151,7 +151,7 @@ def test_data(tree):
     digits, fashion = (pd.read_csv(tree / f"{name}.csv") for name in ("digits", "fashion"))
     with np.load(tree / "digits.npz") as file:
         assert file["x_train"].shape == (1500, 24, 24) and file["x_train"].max() == 255
-        assert list(digits["index"]) == list(np.flatnonzero(file["y_test"] == 8))
+        assert list(digits["index"]) == list(np.flatnonzero(file["y_test"] == 8)[:10])
     assert len(fashion) == 10 and set(fashion["label"]) == {8}
 
 
