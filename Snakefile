@@ -38,6 +38,7 @@ rule book:
         [path for path in map(str, Path("book").rglob("*.*")) if not path.startswith(("book/_build", "book/runs")) and "__pycache__" not in path],
         READERS,
         "data/results/audit/audit.csv",
+        "notebooks/extend.ipynb",
     output:
         "book/_build/html/index.html",
     shell:

@@ -56,6 +56,7 @@ def main():
     toc.parent.mkdir(exist_ok=True)
     toc.write_text(yaml.safe_dump(shown_pages(yaml.safe_load((BOOK / "_toc.yml").read_text())), sort_keys=False))
     shutil.copy(ROOT / "data" / "executed" / "audit.ipynb", BOOK / "runs" / "audit.ipynb")
+    shutil.copy(ROOT / "notebooks" / "extend.ipynb", BOOK / "runs" / "extend.ipynb")  # executed with the report pages
     command = ["jupyter-book", "build", BOOK, "--toc", toc, "--all", "-W", "--keep-going", "-n", "--quiet"]
     sys.exit(subprocess.run(command, cwd=ROOT).returncode)
 
