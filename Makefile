@@ -16,7 +16,7 @@ book study: .venv/installed
 	@$(if $(filter book,$@),echo "The book: $(CURDIR)/book/_build/html/index.html",echo "The rows: $(CURDIR)/data/results/$(PROFILE)")
 
 test: .venv/installed
-	python -m pytest
+	python -m pytest -n auto --dist loadfile
 
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it with make PYTHON=...")'
