@@ -10,12 +10,11 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 
 import torch
-from torchvision.transforms.functional import gaussian_blur
 from tqdm import tqdm
 
 from pacd.hypergradient import SOLVERS, Hypergradient, hypergradient, matching
 from pacd.smoothing import soft_radius
-from pacd.steps import AdamSlots, Momentum
+from pacd.steps import AdamSlots, Momentum, blur
 
 
 def project(u, x, eps):
@@ -187,7 +186,7 @@ def poison(splits, make_model, loss, *, method, target_class, eps_linf, sigma, s
         if not torch.isfinite(gradient).all():
             raise FloatingPointError(f"the gradient of the poison is not finite in poison step {step + 1}; raise the damping or lower inner_lr.")
         if method.blur:
-            gradient = gaussian_blur(gradient, 4 * round(method.blur) + 3, method.blur)
+            gradient = blur(gradient, method.blur)
         if method.class_wise:
             moving = (moving - method.step * direction([0], gradient.mean(0, keepdim=True))).clamp(-eps_linf, eps_linf)
             images = project(clean + moving, clean, eps_linf)

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import stats
-from torchvision.io import decode_jpeg, encode_jpeg
-from torchvision.transforms.functional import gaussian_blur
 
 from pacd.losses import standard
+from pacd.steps import blur
 from pacd.train import train
 
 
@@ -125,11 +124,13 @@ DETECTORS = {
 
 def lowpass(x, y, deviation=1.0):
     """Gaussian blur of ``deviation`` pixels: removes fine texture, of poison and of image alike."""
-    return gaussian_blur(x, 4 * round(deviation) + 3, deviation), y
+    return blur(x, deviation), y
 
 
 def jpeg(x, y, quality=10):
     """JPEG and back, at the low quality of image shortcut squeezing (Liu et al., arXiv 2301.13838)."""
+    from torchvision.io import decode_jpeg, encode_jpeg
+
     images = (x * 255).round().to(torch.uint8).cpu()
     return torch.stack([decode_jpeg(encode_jpeg(image, quality)) for image in images]).to(x) / 255, y
 

@@ -5,7 +5,6 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from torchvision.transforms import v2
 
 from pacd.attack import METHODS, method, poison
 from pacd.baselines import LEARNED, PATTERNS, craft, learn
@@ -62,9 +61,13 @@ def augmentation(name, shape):
 
     v2 transforms draw once for a whole tensor, so they are applied image by image.
     """
+    if name == "none":
+        return None
+    from torchvision.transforms import v2
+
     crop = v2.RandomCrop(shape[1:], padding=shape[1] // 8)
-    transform = {"none": None, "crop": crop, "crop_flip": v2.Compose([crop, v2.RandomHorizontalFlip()])}[name]
-    return transform and (lambda images: torch.stack([transform(image) for image in images]))
+    transform = {"crop": crop, "crop_flip": v2.Compose([crop, v2.RandomHorizontalFlip()])}[name]
+    return lambda images: torch.stack([transform(image) for image in images])
 
 
 def trainer(name, options, sigma):

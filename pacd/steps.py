@@ -1,6 +1,13 @@
-"""Directions of a poison step from its gradient: signs of a running sum, or Adam, with a memory for each image."""
+"""Directions of a poison step from its gradient: blurred, and signs of a running sum or Adam, with a memory for each image."""
 
 import torch
+
+
+def blur(images, deviation):
+    """Gaussian blur of each image of a batch of shape (N, C, H, W), ``deviation`` in pixels."""
+    from torchvision.transforms.functional import gaussian_blur  # takes longer to import than all the rest of a run's packages
+
+    return gaussian_blur(images, 4 * round(deviation) + 3, deviation)
 
 
 class Momentum:

@@ -3,8 +3,9 @@
 A profile has defaults for victims and poisons (``victim``, ``poison``), what differs for one trainer
 (``trainers``), and ``experiments``. In an experiment a list is an axis: the product of all axes is run; an experiment may
 also be a list of such blocks. A poison takes its trainer, sigma, class and data from the victim unless the experiment says
-otherwise; ``attack: none`` is clean data. In the experiment ``curation`` the detectors too look at each poison. With ``kept: true`` the rows are evidence that is committed: a file that is there is
-never made again, whatever changes in the code, until somebody deletes it (its manifest names the commit that made it).
+otherwise; ``attack: none`` is clean data. In the experiment ``curation`` the detectors too look at each poison. With
+``kept: true`` the rows are evidence that is committed: a file that is there is never made again, whatever changes in the
+code, until somebody deletes it (its manifest names the commit that made it).
 """
 
 import hashlib
