@@ -17,10 +17,10 @@ METHOD = sorted(set(map(str, Path("pacd").glob("*.py"))) - set(READERS))
 # Rows that are kept stay as they are when the code changes or a clone gives every file another time.
 SOURCES = {kind: [] if GRID.kept else [*METHOD, f"notebooks/{kind}.ipynb"] for kind in ("poison", "victim", "curator")}
 
-# Each kernel says on stderr that it is not encrypted on this machine's own loopback; everything else is passed on.
+# Each kernel says on stderr that it is not encrypted on this machine's own loopback, and some that they were told to stop.
+QUIETLY = "2> >(grep -v '^.IPKernelApp. \\(WARNING\\|ERROR . KeyboardInterrupt\\)' >&2)"
 PAPERMILL = (
-    "papermill notebooks/{rule}.ipynb {log.notebook} -y {params.settings:q} --no-progress-bar --log-level WARNING "
-    "2> >(grep -v '^.IPKernelApp. WARNING' >&2)"
+    "papermill notebooks/{rule}.ipynb {log.notebook} -y {params.settings:q} --no-progress-bar --log-level WARNING " + QUIETLY
 )
 
 wildcard_constraints:
@@ -35,14 +35,14 @@ rule book:
         rules.study.input,
         METHOD,
         [str(path) for path in Path("data/results").rglob("*.*") if PROFILE not in path.parts],
-        [path for path in map(str, Path("book").rglob("*.*")) if not path.startswith(("book/_build", "book/runs")) and "__pycache__" not in path],
+        [path for path in map(str, Path("book").rglob("*.*")) if not path.startswith(("book/_build", "book/runs", "book/conf.py")) and "__pycache__" not in path],
         READERS,
         "data/results/audit/audit.csv",
         "notebooks/extend.ipynb",
     output:
         "book/_build/html/index.html",
     shell:
-        "python book/build.py"
+        "python book/build.py " + QUIETLY
 
 rule poison:
     input:
