@@ -23,6 +23,7 @@ ATTACK_STYLE = {"none": "-", "first_order": "--"}
 ATTACK_NAME = {
     "none": "clean", "first_order": "PACD", "cg": "PACD, CG", "neumann": "PACD, Neumann", "approxgrad": "authors' setting",
     "gradient_matching": "gradient matching", "accuracy": "against standard training",
+    "class_wise_learned": "control: class-wise learned",
 }  # fmt: skip
 TRAINER_NAME = {"standard": "standard", "gaussian": "GA", "smoothadv": "SmoothAdv", "macer": "MACER"}
 DATA_NAME = {"mnist": "MNIST", "cifar10": "CIFAR-10", "mnist5k": "5,000 MNIST digits", "fashion_mnist": "Fashion-MNIST"}
@@ -75,7 +76,7 @@ def headline(rows, attack="first_order", against="none"):
     """The numbers that prose names, of one cell and one attack, as text."""
     compared = rows[rows["attack"].isin([attack, against])]
     (cell,) = drop_table(compared, against=against).to_dict("records")
-    percent = {name: f"{100 * cell[name]:.0f}" for name in ("drop", "low_seeds", "high_seeds", "low", "high")}
+    percent = {name: f"{round(100 * cell[name])}" for name in ("drop", "low_seeds", "high_seeds", "low", "high")}
     errors = {name: f"{100 * cell[name]:.1f}" for name in ("se_seeds", "se_points")}
     acrs = {"acr_clean": f"{cell['ACR clean']:.2f}", "acr_poisoned": f"{cell['ACR poisoned']:.2f}"}
     plain = {name: str(cell[name]) for name in ("seeds", "points", "target_class")}
@@ -88,7 +89,7 @@ def show_drops(table, columns=("trainer", "sigma", "attack")):
     """A table for readers: the cells' names, ACRs, and the drop in per cent with both 95 % intervals."""
 
     def interval(low, high):
-        return [f"[{100 * a:.0f}, {100 * b:.0f}]" for a, b in zip(table[low], table[high])]
+        return [f"[{round(100 * a)}, {round(100 * b)}]" for a, b in zip(table[low], table[high])]
 
     named = {COLUMN_NAME.get(name, name.replace("_", " ")): named_values(table[name]) for name in columns}
     shown = pd.DataFrame(
@@ -96,7 +97,7 @@ def show_drops(table, columns=("trainer", "sigma", "attack")):
         | {
             "clean": table["ACR clean"].map("{:.3f}".format),
             "poisoned": table["ACR poisoned"].map("{:.3f}".format),
-            "drop, %": (100 * table["drop"]).map("{:.0f}".format),
+            "drop, %": [f"{round(100 * drop)}" for drop in table["drop"]],
             "victims": interval("low_seeds", "high_seeds"),
             "and points": interval("low", "high"),
             "seeds": table["seeds"],
@@ -182,13 +183,17 @@ def accuracy_table(rows):
 
 
 def show_ledger(lines):
-    """The ledger of claims, a line a claim and profile; claims that no profile has run are shown too."""
-    shown = []
+    """The ledger of claims, a line a claim and profile; of a claim that no profile has run, one line."""
+    run, shown = {line["claim"] for line in lines if line["cells"]}, {}
     for line in lines:
-        numbers = "; ".join(f"{c['cell']}: {c['estimate']:.2f} [{c['low']:.2f}, {c['high']:.2f}]" for c in line["cells"])
-        seeds = ", ".join(sorted({str(c["seeds"]) for c in line["cells"]}))
-        shown.append({"claim": line["claim"], "source": line["source"], "rule": line["rule"], "profile": line["profile"], "verdict": line["verdict"], "cells": numbers, "seeds": seeds})
-    return pd.DataFrame(shown).style.hide(axis="index")
+        if line["cells"] or line["claim"] not in run:
+            cells = "<br>".join(f"{c['cell']}: <b>{c['estimate']:.2f}</b> [{c['low']:.2f}, {c['high']:.2f}]" for c in line["cells"])
+            seeds = "/".join(sorted({str(c["seeds"]) for c in line["cells"]}))
+            where = f"<br>{line['profile']}, {seeds} seeds" if line["cells"] else ""
+            shown[line["claim"], line["profile"] if line["cells"] else ""] = {
+                "claim": f"{line['claim']} <i>({line['source']})</i>", "rule": line["rule"], "verdict": f"<b>{line['verdict']}</b>{where}", "cells, with 95 % interval": cells
+            }  # fmt: skip
+    return pd.DataFrame(shown.values()).style.hide(axis="index")
 
 
 def costs(profile):

@@ -7,6 +7,7 @@ is computed from rows; ``python -m pacd.claims`` prints the ledger and exits wit
 import argparse
 import json
 import sys
+import textwrap
 from typing import NamedTuple
 
 import pandas as pd
@@ -164,9 +165,9 @@ def disagreements(computed, committed):
     yield from (f"{' '.join(key)}: in the committed ledger only" for key in before)
 
 
-def table(lines):
-    """The ledger for readers, one line a claim and profile (DataFrame of text)."""
-    return pd.DataFrame([{"id": line["id"], "profile": line["profile"], "verdict": line["verdict"], "numbers": _numbers(line)} for line in lines])
+def text(line):
+    """A line of the ledger for the terminal: its verdict, and below it the numbers."""
+    return f"{line['verdict']:<15} {line['id']}, {line['profile']}\n{textwrap.fill(_numbers(line), 110, initial_indent=' ' * 16, subsequent_indent=' ' * 16)}"
 
 
 def _numbers(line):
@@ -177,7 +178,7 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m pacd.claims", description="Print the ledger of claims and compare it with the committed one.")
     parser.add_argument("--write", action="store_true", help="commit to what the rows say now: write data/claims.json")
     write, computed = parser.parse_args().write, ledger()
-    print(table(computed).to_string(index=False, justify="left"))
+    print(*map(text, computed), sep="\n")
     if write:
         with replacing(LEDGER) as temporary:
             temporary.write_text(json.dumps(computed, indent=1) + "\n")
