@@ -12,7 +12,9 @@ from IPython.display import Markdown
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for profiles/
 
+from pacd.certify import STOPPED  # noqa: E402
 from pacd.claims import CONTROLS  # noqa: E402, F401
+from pacd.claims import shown as decimals  # noqa: E402
 from pacd.metrics import abstention, acr, certified_accuracy, mean_interval, paired_bootstrap, paired_drop, pairs, point_at_cap, probit_p  # noqa: E402
 from profiles import grid  # noqa: E402
 
@@ -98,8 +100,8 @@ def show_drops(table, columns=("trainer", "sigma", "attack")):
             "clean": table["ACR clean"].map("{:.3f}".format),
             "poisoned": table["ACR poisoned"].map("{:.3f}".format),
             "drop, %": [f"{round(100 * drop)}" for drop in table["drop"]],
-            "victims": interval("low_seeds", "high_seeds"),
-            "and points": interval("low", "high"),
+            "95 %, victims": interval("low_seeds", "high_seeds"),
+            "95 %, and points": interval("low", "high"),
             "seeds": table["seeds"],
         }
     )
@@ -112,10 +114,14 @@ def named_values(values):
     return values.map(names.get(values.name, lambda value: f"{value:g}" if isinstance(value, float) else str(value)))
 
 
-def verdict(table, threshold, side="above"):
-    """A sentence counted from the table: in how many cells the estimate and the whole interval lie on one side of a threshold."""
+def verdict(profile, experiment, table, threshold, side="above"):
+    """A sentence counted from the cells of an experiment that answer its question: in how many the estimate and the whole interval lie on a side."""
+    rows, missing = grid.rows(profile, experiment)
+    left = f"; {missing} of {len(grid.load(profile).experiments[experiment])} runs are still to be made" if missing else ""
+    if not len(table):
+        return f"not known yet, as only the cell to compare with has been run{left}"
     right, whole = (table["drop"] > threshold, table["low"] > threshold) if side == "above" else (table["drop"] < threshold, table["high"] < threshold)
-    return f"{side} {100 * threshold:.0f} % in {right.sum()} of {len(table)} cells, with the whole interval in {whole.sum()}"
+    return f"the drop of the ACR lies {side} {100 * threshold:.0f} % in {right.sum()} of {len(table)} cells, with its whole interval in {whole.sum()}{left}"
 
 
 def drop_figure(table, label, colour="trainer", threshold=0.3):
@@ -152,7 +158,8 @@ def beyond_table(rows):
             fall = paired_bootstrap(clean, poisoned, lambda a, b: a.mean() - b.mean(), column, resamples=1000)
             line |= {(name, side): f"{100 * table[column].mean():.0f}" for side, table in (("clean", clean), ("poisoned", poisoned))}
             line[name, "fall"] = f"{100 * fall.value:.0f} [{100 * fall.low:.0f}, {100 * fall.high:.0f}]"
-        line |= {("abstains, %", side): f"{100 * abstention(table):.1f}" for side, table in (("clean", clean), ("poisoned", poisoned))}
+        for side, table in (("clean", clean), ("poisoned", poisoned)):
+            line["abstains, %", side] = f"{'≥ ' if (table['prediction'] == STOPPED).any() else ''}{100 * abstention(table):.1f}"
         lines.append(line)
     return pd.DataFrame(lines, columns=pd.MultiIndex.from_tuples(lines[0]))
 
@@ -182,14 +189,23 @@ def accuracy_table(rows):
     return pd.DataFrame(lines)
 
 
+def verdicts(lines):
+    """How many claims have each verdict (dict), each claim counted once, by the last profile that has run it."""
+    last = {}
+    for line in lines:
+        if line["cells"] or line["claim"] not in last:
+            last[line["claim"]] = line["verdict"]
+    return {verdict: list(last.values()).count(verdict) for verdict in ("reproduced", "partly", "not reproduced", "not run")}
+
+
 def show_ledger(lines):
     """The ledger of claims, a line a claim and profile; of a claim that no profile has run, one line."""
     run, shown = {line["claim"] for line in lines if line["cells"]}, {}
     for line in lines:
         if line["cells"] or line["claim"] not in run:
-            cells = "<br>".join(f"{c['cell']}: <b>{c['estimate']:.2f}</b> [{c['low']:.2f}, {c['high']:.2f}]" for c in line["cells"])
+            cells = "<br>".join(f"{c['cell']}: <b>{decimals(c['estimate'])}</b> [{decimals(c['low'])}, {decimals(c['high'])}]" for c in line["cells"])
             seeds = "/".join(sorted({str(c["seeds"]) for c in line["cells"]}))
-            where = f"<br>{line['profile']}, {seeds} seeds" if line["cells"] else ""
+            where = f"<br>{len(line['cells'])} of {len(line['cells']) + line['missing_cells']} cells, {line['profile']}, {seeds} seeds" if line["cells"] else ""
             shown[line["claim"], line["profile"] if line["cells"] else ""] = {
                 "claim": f"{line['claim']} <i>({line['source']})</i>", "rule": line["rule"], "verdict": f"<b>{line['verdict']}</b>{where}", "cells, with 95 % interval": cells
             }  # fmt: skip

@@ -161,7 +161,7 @@ def assess(claim, profile):
 
 
 def _rounded(cell):
-    return {name: round(float(value), 4) if name in ("estimate", "low", "high") else value for name, value in cell._asdict().items()}
+    return {name: round(float(value), 4) + 0.0 if name in ("estimate", "low", "high") else value for name, value in cell._asdict().items()}
 
 
 def ledger():
@@ -187,7 +187,12 @@ def text(line):
 
 
 def _numbers(line):
-    return "; ".join(f"{c['cell']}: {c['estimate']:.2f} [{c['low']:.2f}, {c['high']:.2f}]" for c in line["cells"]) or "no rows"
+    return "; ".join(f"{c['cell']}: {shown(c['estimate'])} [{shown(c['low'])}, {shown(c['high'])}]" for c in line["cells"]) or "no rows"
+
+
+def shown(value):
+    """Two decimals, and no minus before a zero."""
+    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def main():
