@@ -202,13 +202,17 @@ def show_ledger(lines):
     """The ledger of claims, a line a claim and profile; of a claim that no profile has run, one line."""
     run, shown = {line["claim"] for line in lines if line["cells"]}, {}
     for line in lines:
-        if line["cells"] or line["claim"] not in run:
-            cells = "<br>".join(f"{c['cell']}: <b>{decimals(c['estimate'])}</b> [{decimals(c['low'])}, {decimals(c['high'])}]" for c in line["cells"])
-            seeds = "/".join(sorted({str(c["seeds"]) for c in line["cells"]}))
-            where = f"<br>{len(line['cells'])} of {len(line['cells']) + line['missing_cells']} cells, {line['profile']}, {seeds} seeds" if line["cells"] else ""
-            shown[line["claim"], line["profile"] if line["cells"] else ""] = {
-                "claim": f"{line['claim']} <i>({line['source']})</i>", "rule": line["rule"], "verdict": f"<b>{line['verdict']}</b>{where}", "cells, with 95 % interval": cells
-            }  # fmt: skip
+        cells, verdict = line["cells"], f"<b>{line['verdict']}</b>"
+        if cells:
+            seeds = "/".join(sorted({str(c["seeds"]) for c in cells}))
+            verdict += f" ({line['profile']}, {len(cells)} of {len(cells) + line['missing_cells']} cells, {seeds} seeds)"
+        elif line["claim"] in run:
+            continue
+        numbers = [f"{c['cell'].replace('_', ' ')}: {decimals(c['estimate'])} [{decimals(c['low'])}, {decimals(c['high'])}]" for c in cells]
+        shown[line["claim"], line["profile"] if cells else ""] = {
+            "claim, source and rule": f"<b>{line['claim']}</b> <i>{line['source']}</i><br>Rule: {line['rule']}.",
+            "verdict, and cells with their 95 % intervals": "<br>".join([verdict, *numbers]),
+        }
     return pd.DataFrame(shown.values()).style.hide(axis="index")
 
 
