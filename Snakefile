@@ -1,6 +1,7 @@
 # The grid of the study: every run is one of three notebooks under papermill. `make study PROFILE=...` runs one profile, and
 # EXPERIMENT=... only one of its experiments.
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -41,8 +42,10 @@ rule book:
         "notebooks/extend.ipynb",
     output:
         "book/_build/html/index.html",
+    params:
+        repository=os.environ.get("REPOSITORY", ""),
     shell:
-        "python book/build.py " + QUIETLY
+        "REPOSITORY={params.repository:q} python book/build.py " + QUIETLY
 
 rule poison:
     input:
