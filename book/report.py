@@ -218,22 +218,24 @@ def show_ledger(lines):
 
 def costs(profile):
     """Seconds of every experiment's runs from their manifests, and what its missing runs will take (DataFrame)."""
-    plan, counted, lines, seconds = grid.load(profile), set(), [], {}
-    for run, parameters in plan.victims.items():
-        path = ROOT / parameters["rows_file"]
-        if path.exists():
-            seconds[run] = json.loads(path.with_suffix(".json").read_text())
+    plan, counted, lines = grid.load(profile), set(), []
+    paths = {run: ROOT / parameters["rows_file"] for run, parameters in plan.victims.items()}
+    manifests = {run: json.loads(path.with_suffix(".json").read_text()) for run, path in paths.items() if path.exists()}
+    trainer = {run: parameters["trainer"] for run, parameters in plan.victims.items()}
+    mean = pd.Series({run: made["seconds"] for run, made in manifests.items()}).groupby(trainer).mean()
     for experiment, runs in plan.experiments.items():
         new = [run for run in runs if run not in counted and run in plan.victims]
         counted.update(new)
-        there = [seconds[run]["seconds"] for run in new if run in seconds]
-        poisons = {plan.victims[run]["poison_file"]: seconds[run].get("poison_seconds", 0) for run in new if run in seconds}
-        poisons = {name: value for name, value in poisons.items() if name and name not in counted}
+        made = [manifests[run] for run in new if run in manifests]
+        victims = sum(one["seconds"] for one in made)
+        poisons = {plan.victims[run]["poison_file"]: manifests[run].get("poison_seconds", 0) for run in new if run in manifests}
+        poisons = {name: seconds for name, seconds in poisons.items() if name and name not in counted}
         counted.update(poisons)
-        crafting = sum(poisons.values())
-        missing = [np.mean([m["seconds"] for r, m in seconds.items() if plan.victims[r]["trainer"] == plan.victims[run]["trainer"]] or [np.nan]) for run in new if run not in seconds]
-        device = ", ".join(sorted({seconds[run]["device"] for run in new if run in seconds}))
-        lines.append({"experiment": experiment, "runs": len(there), "of": len(new), "poisons, min": crafting / 60, "victims, min": sum(there) / 60, "all victims, min": (sum(there) + sum(missing)) / 60, "on": device})
+        missing = sum(mean.get(trainer[run], np.nan) for run in new if run not in manifests)
+        lines.append({
+            "experiment": experiment, "runs": len(made), "of": len(new), "poisons, min": sum(poisons.values()) / 60, "victims, min": victims / 60,
+            "all victims, min": (victims + missing) / 60, "on": ", ".join(sorted({one["device"] for one in made})),
+        })  # fmt: skip
     return pd.DataFrame(lines)
 
 
