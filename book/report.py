@@ -12,7 +12,6 @@ from IPython.display import Markdown
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for profiles/
 
-from pacd.certify import STOPPED  # noqa: E402
 from pacd.claims import CONTROLS  # noqa: E402, F401
 from pacd.claims import shown as decimals  # noqa: E402
 from pacd.metrics import abstention, acr, certified_accuracy, mean_interval, paired_bootstrap, paired_drop, pairs, point_at_cap, probit_p  # noqa: E402
@@ -159,7 +158,7 @@ def beyond_table(rows):
             line |= {(name, side): f"{100 * table[column].mean():.0f}" for side, table in (("clean", clean), ("poisoned", poisoned))}
             line[name, "fall"] = f"{100 * fall.value:.0f} [{100 * fall.low:.0f}, {100 * fall.high:.0f}]"
         for side, table in (("clean", clean), ("poisoned", poisoned)):
-            line["abstains, %", side] = f"{'≥ ' if (table['prediction'] == STOPPED).any() else ''}{100 * abstention(table):.1f}"
+            line["abstains, %", side] = f"{'≥ ' if (table['n'] == 0).any() else ''}{100 * abstention(table):.1f}"
         lines.append(line)
     return pd.DataFrame(lines, columns=pd.MultiIndex.from_tuples(lines[0]))
 
