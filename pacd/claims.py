@@ -151,6 +151,8 @@ def assess(claim, profile):
     if rows is not None:
         for name, value in claim.get("unless", {}).items():  # another column, or a value
             rows = rows[rows[name] != (rows[value] if value in rows else value)]
+        if "besides" in claim:  # the cell that the others are compared with says nothing about the claim
+            rows = rows[(rows[list(claim["besides"])] != pd.Series(claim["besides"])).any(axis=1)]
         for name, values in claim.get("where", {}).items():
             rows = rows[rows[name].isin(values if isinstance(values, list) else [values])]
         cells = list(STATISTICS[claim["statistic"]](rows, claim["by"], **claim.get("options", {})))

@@ -70,6 +70,16 @@ def test_cost(tmp_path, monkeypatch, authors, ratio):
     assert (found.low, found.estimate, found.high, found.seeds) == (ratio / 2, ratio, ratio * 2, 2)
 
 
+def test_the_cell_to_compare_with_says_nothing_about_a_claim(monkeypatch):
+    plain = pd.concat([rows("none", 1.0, decay=0), rows("first_order", 0.4, decay=0)])
+    decayed = pd.concat([rows("none", 1.0, decay=1), rows("first_order", 0.8, decay=1)])
+    names = dict.fromkeys(("id", "claim", "source", "rule"), "") | {"experiment": "ladder", "statistic": "drop", "by": ["decay"], "above": 0.3}
+    claim = names | {"cells": {"laptop": 1}, "besides": {"decay": 0}}
+    for table, verdict_ in ((plain, "not run"), (pd.concat([plain, decayed]), "not reproduced")):
+        monkeypatch.setattr(claims.grid, "rows", lambda profile, experiment, table=table: (table, 0))
+        assert claims.assess(claim, "laptop")["verdict"] == verdict_
+
+
 def test_every_claim_names_what_exists():
     for claim in CLAIMS:
         assert {"id", "claim", "source", "rule", "statistic"} <= set(claim) and ("above" in claim) != ("below" in claim)
