@@ -38,7 +38,7 @@ rule book:
         [str(path) for path in Path("data/results").rglob("*.*") if PROFILE not in path.parts],
         [path for path in map(str, Path("book").rglob("*.*")) if not path.startswith(("book/_build", "book/runs", "book/conf.py")) and "__pycache__" not in path],
         READERS,
-        [str(path) for path in (*Path("data/benchmarks").iterdir(), *Path("data").glob("claims.*"))],
+        [str(path) for path in (*Path("data/benchmarks").glob("*.*"), *Path("data").glob("claims.*"))],
         "data/results/audit/audit.csv",
         "notebooks/extend.ipynb",
     output:
