@@ -28,6 +28,7 @@ ATTACK_NAME = {
 }  # fmt: skip
 TRAINER_NAME = {"standard": "standard", "gaussian": "GA", "smoothadv": "SmoothAdv", "macer": "MACER"}
 DATA_NAME = {"mnist": "MNIST", "cifar10": "CIFAR-10", "mnist5k": "5,000 MNIST digits", "fashion_mnist": "Fashion-MNIST"}
+DATA_NAME |= {"data/downloads/cifar10-jpeg.npz": "CIFAR-10, JPEG copy"}
 COLUMN_NAME = {"sigma": "σ", "eps_linf": "eps", "crafting_trainer": "made against", "trainer": "victim"}
 CELL = ["dataset", "trainer", "sigma", "target_class"]
 
@@ -53,7 +54,7 @@ def provenance(profile, experiment):
     rows, missing = grid.rows(profile, experiment)
     there = len(grid.load(profile).experiments[experiment]) - missing
     first = rows.iloc[0]
-    data = f"{DATA_NAME.get(first['dataset'], first['dataset'])}" + (f", {first['train_size']:,.0f} training images" if first["train_size"] > 0 else "")
+    data = DATA_NAME.get(first["dataset"], first["dataset"]) + (f", {first['train_size']:,.0f} training images" if first["train_size"] > 0 else "")
     return Markdown(
         f"*Profile `{profile}` ({data}): {there} of {there + missing} runs are there, {rows['index'].nunique()} test points, n = {first['n0']:,} + "
         f"{rows['n'].max():,}, α = {first['alpha']:g}. `make study PROFILE={profile} EXPERIMENT={experiment}` makes them.*"
