@@ -188,6 +188,20 @@ class CuratorSettings(Settings):
     rows_file: RowsFile
 
 
+class ShortcutSettings(Settings):
+    """notebooks/shortcut.ipynb, what victims make of the pattern that a poison's images share; ``trainer`` is theirs."""
+
+    poison_file: Annotated[Text, allowed("the path of a poison file ending in .npz", pattern=r"\.npz$")]
+    seeds: Seeds
+    epochs: Count
+    batch: Count
+    lr: Positive
+    strengths: Annotated[list[float], allowed("one or more numbers", min_length=1)]
+    points: Count
+    draws: Count
+    rows_file: RowsFile
+
+
 class LinearSettings(Checked):
     """notebooks/linear_vs_lenet.ipynb, the theory's test on digits."""
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import beta, norm
 
@@ -86,3 +87,16 @@ def test_plain_papermill_stops_on_a_wrong_parameter(tmp_path, notebook, paramete
 def test_another_class_than_the_poisons_is_refused(poison, tmp_path):
     done = papermill("victim", tmp_path, **{**VICTIM, "poison_file": str(poison), "target_class": 4})
     assert done.returncode != 0 and "target_class must be 3, the class of this poison file, not 4" in done.stderr
+
+
+def test_a_planted_shortcut_is_seen(tmp_path):
+    """A pattern as large as the strokes turns the votes on other digits, and does nothing to clean victims."""
+    done = papermill("poison", tmp_path, **TINY, attack="checkerboard", eps_linf=0.8, poison_file=str(tmp_path / "p.npz"))
+    assert done.returncode == 0, done.stderr[-2000:]
+    settings = {"epochs": 5, "seeds": "0", "points": 30, "draws": 5, "strengths": [0.0, 1.0]}
+    done = papermill("shortcut", tmp_path, **TINY, **settings, poison_file=str(tmp_path / "p.npz"), rows_file=str(tmp_path / "rows.csv"))
+    assert done.returncode == 0, done.stderr[-2000:]
+    share = pd.read_csv(tmp_path / "rows.csv").set_index(["victim", "images", "strength"])["share"]
+    assert len(share) == 8
+    assert share["clean", "target", 0.0] > 0.5 > share["clean", "others", 1.0]
+    assert share["poisoned", "others", 1.0] > 0.5 > share["poisoned", "others", 0.0]
