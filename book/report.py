@@ -178,6 +178,21 @@ def sweep_figure(table, x, label):
     return figure
 
 
+def shortcut_figure(rows, trainer="gaussian"):
+    """Share of noisy votes for the target class against the pattern's strength, for both kinds of images and victims, with 95 % bands over victims."""
+    figure, axis = plt.subplots(figsize=(6, 3.4))
+    for (victim, images), line in rows.groupby(["victim", "images"]):
+        table = line.pivot(index="seed", columns="strength", values="share")
+        mean, low, high = mean_interval(table)
+        style = {"ls": "-" if victim == "clean" else "--", "marker": "o" if images == "target" else "s", "color": TRAINER_COLOUR[trainer]}
+        axis.plot(table.columns, 100 * mean, ms=4, label=f"images of the {'class' if images == 'target' else 'others'}, {victim} victims", **style)
+        axis.fill_between(table.columns, 100 * low.clip(0), 100 * high.clip(max=1), color=TRAINER_COLOUR[trainer], alpha=0.2, lw=0)
+    axis.set(xlabel="strength of the pattern (1: as in the poison)", ylabel="noisy votes\nfor the target class, %", ylim=(0, 102))
+    axis.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(0, 0.8))
+    figure.tight_layout()
+    return figure
+
+
 def accuracy_table(rows):
     """Accuracy of the target class without noise, clean and poisoned, in per cent, and its fall in points, for each victim trainer."""
     lines = []
@@ -253,6 +268,8 @@ def curves(axis, rows, radii, **line):
 
 def probit_figure(rows):
     """Distribution of p_A on the probit scale, one panel a trainer: the radius is sigma times this number where the guess is right."""
+    from seaborn import ecdfplot  # here, as only one page waits for its import
+
     trainers = [name for name in TRAINER_COLOUR if name in set(rows["trainer"])]
     figure, axes = plt.subplots(len(trainers), 1, figsize=(6, 1.9 * len(trainers) + 0.5), squeeze=False, sharex=True)
     for axis, trainer in zip(axes[:, 0], trainers):
@@ -260,8 +277,7 @@ def probit_figure(rows):
         right = table["guess"] == table["label"]
         for attack, side in table.assign(z=np.where(right, probit_p(table), -0.1)).groupby("attack", sort=False):
             style = {"ls": ATTACK_STYLE.get(attack, ":"), "label": f"{TRAINER_NAME[trainer]}, {attack_name(attack)}"}
-            values = np.sort(side["z"])
-            axis.step(values, np.linspace(0, 1, len(values)), color=TRAINER_COLOUR[trainer], **style)
+            ecdfplot(side["z"], ax=axis, color=TRAINER_COLOUR[trainer], **style)
         axis.set(ylabel="share of points\nat or below", ylim=(0, 1), xlim=(0, None))
         axis.legend(frameon=False, fontsize=9)
     axes[-1, 0].set_xlabel("estimated $p_A$, probit scale (standard deviations)")
