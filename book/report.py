@@ -188,7 +188,7 @@ def shortcut_figure(rows, trainer="gaussian"):
         axis.plot(table.columns, 100 * mean, ms=4, label=f"images of the {'class' if images == 'target' else 'others'}, {victim} victims", **style)
         axis.fill_between(table.columns, 100 * low.clip(0), 100 * high.clip(max=1), color=TRAINER_COLOUR[trainer], alpha=0.2, lw=0)
     axis.set(xlabel="strength of the pattern (1: as in the poison)", ylabel="noisy votes\nfor the target class, %", ylim=(0, 102))
-    axis.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(0, 0.8))
+    axis.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(0, 0.44))
     figure.tight_layout()
     return figure
 
