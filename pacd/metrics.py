@@ -24,7 +24,7 @@ def abstention(rows):
 
 
 # Columns that only a poison has: they do not split the side a poison is compared with.
-POISON_ONLY = ("attack", "attack_options", "eps_linf", "fraction", "crafting_trainer", "crafting_architecture")
+POISON_ONLY = ("attack", "attack_options", "eps_linf", "fraction", "crafting_trainer", "crafting_architecture", "poison_seed")
 
 
 def pairs(rows, by, against="none"):

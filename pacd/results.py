@@ -82,7 +82,7 @@ def read_rows(*paths):
     """The rows of several files in one table, with what their manifests say.
 
     Adds the scalar parameters of the run, ``run``, ``accuracy_all`` and ``accuracy_target`` (of the network itself, without
-    noise), and of its poison ``attack`` ("none" for clean data), ``crafting_trainer``, ``crafting_architecture``, its own parameters, such as
+    noise), and of its poison ``attack`` ("none" for clean data), ``crafting_trainer``, ``crafting_architecture``, ``poison_seed``, its own parameters, such as
     ``eps_linf``, and its distances from the originals (see :func:`pacd.metrics.distortion`).
 
     Raises
@@ -96,7 +96,7 @@ def read_rows(*paths):
         poison = facts["poison"] or {"attack": "none", "trainer": "none", "architecture": "none"}
         accuracies = pd.DataFrame.from_dict(facts["accuracy"], orient="index").add_prefix("accuracy_").rename(index=int)
         facts = {**poison, **(facts.get("distortion") or {}), **facts["parameters"], "run": path.stem}
-        facts |= {f"crafting_{name}": poison[name] for name in ("trainer", "architecture")}
+        facts |= {f"crafting_{name}": poison[name] for name in ("trainer", "architecture")} | {"poison_seed": poison.get("seed")}
         facts["attack_options"] = ", ".join(f"{k} = {v}" for k, v in poison.get("attack_options", {}).items())
         rows = rows.assign(**{k: v for k, v in facts.items() if k not in rows and not isinstance(v, (list, dict))})
         tables.append(rows.join(accuracies, on="seed"))

@@ -53,6 +53,7 @@ def test_rows_of_a_clean_and_a_poisoned_victim(poison, tmp_path):
     assert clean["radius"].mean() > 0.05  # three epochs on 600 digits already certify something
     assert set(clean["attack"]) == {"none"} and set(poisoned["attack"]) == {"first_order"}
     assert set(poisoned["eps_linf"]) == {0.1} and set(poisoned["crafting_trainer"]) == {"gaussian"}
+    assert set(poisoned["poison_seed"]) == {0} and clean["poison_seed"].isna().all()
 
 
 def test_repeating_a_run_repeats_its_rows(tmp_path):
