@@ -66,9 +66,9 @@ def certify(
     seed : int
         Seed of the noise; the same seed gives every model the same draws.
     classes : int
-    precision : {"float32", "bfloat16"}
-        The certified f. In bfloat16 it is the network whose layers after the affine first ones run in bfloat16:
-        certificates hold for that network, and not for its float32 original.
+    precision : {"float32", "bfloat16", "int8"}
+        The certified f. In bfloat16 it is the network whose layers after the affine first ones run in bfloat16, in int8 the
+        integer network from :func:`pacd.int8.quantised`: certificates hold for it, and not for its float32 original.
     stop_wrong : bool
         Make none of the n draws where the guess is not the label: the radius counts 0 whatever they say. Such a row
         has n = 0 and prediction ``STOPPED``. ACR and certified accuracies are the same; whether the point would
@@ -88,7 +88,7 @@ def certify(
     Raises
     ------
     ValueError
-        If the precision is unknown or an output of the model is not finite.
+        If the precision is unknown or not the model's, or an output of the model is not finite.
     """
     compiled = len(x) * n >= COMPILE_FROM if compiled is None else compiled
     votes = Votes(model, x, classes, precision=precision, batch=batch, cached=cached, channels_last=channels_last, compiled=compiled)

@@ -9,9 +9,12 @@ import torch
 from pacd.attack import METHODS, method, poison
 from pacd.baselines import LEARNED, PATTERNS, craft, learn
 from pacd.data import DataError, Splits, load
+from pacd.int8 import check_device, quantised
 from pacd.losses import TRAINERS
 from pacd.models import make_model
 from pacd.settings import SettingsError
+
+CALIBRATION_SEED = 2**40  # above the seeds of the certifier's noise
 
 
 class Setup(NamedTuple):
@@ -78,6 +81,19 @@ def trainer(name, options, sigma):
         if option not in known:
             raise SettingsError(f"trainer_options of {name} may hold {', '.join(known) or 'nothing'}, not {option!r}.")
     return partial(loss, sigma=sigma, **options)
+
+
+def certified_network(precision, splits, sigma):
+    """``network(model)``, what is certified of a trained model: itself, or its int8 version.
+
+    The ranges of the latter are those on 1,000 validation images under noise that no certificate uses.
+    """
+    if precision != "int8":
+        return lambda model: model
+    check_device(splits.x_val.device)
+    images = splits.x_val[:: -(-len(splits.x_val) // 1000)]
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(CALIBRATION_SEED))
+    return partial(quantised, images=images + sigma * noise)
 
 
 @torch.inference_mode()

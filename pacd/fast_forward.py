@@ -1,7 +1,7 @@
 """Votes of a network under noise, fast: the speed tricks of the certifier, and nothing else.
 
 None of them changes what is counted. In float32 a vote can differ from the plain forward's only where the two largest
-logits agree to rounding; in bfloat16 the network that votes is the bfloat16 one, whichever tricks are on.
+logits agree to rounding; in bfloat16 or int8 the network that votes is the bfloat16 or int8 one, whichever tricks are on.
 """
 
 import copy
@@ -10,23 +10,14 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from pacd.models import Normalise
+from pacd.int8 import is_quantised
+from pacd.models import split_affine
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-AFFINE = (Normalise, nn.Conv2d, nn.Linear, nn.Flatten, nn.AvgPool2d, nn.Identity)
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.float32}  # of what lies between the multiplications
 DRAWS = 1000  # noise draws made at a time, whatever the batch, so that the same seed gives the same draws
-
-
-def split_affine(model):
-    """``(first, rest)`` with model(x) = rest(first(x)) and first(x + d) = first(x) + first(d) - first(0).
-
-    ``first`` holds the leading affine layers of an ``nn.Sequential``; for any other model it is empty.
-    """
-    if not isinstance(model, nn.Sequential):
-        return nn.Sequential(), model
-    stop = next((i for i, layer in enumerate(model) if not isinstance(layer, AFFINE)), len(model))
-    return model[:stop], model[stop:]
+CPU_DRAWS = 100  # of them in one forward pass on a CPU, beside several points, so that the lifted noise stays in its cache
 
 
 class Votes:
@@ -43,8 +34,8 @@ class Votes:
         (N, C, H, W) to logits (N, classes), in eval mode.
     x : Tensor of shape (P, C, H, W)
     classes : int
-    precision : {"float32", "bfloat16"}
-        Of the layers after the affine first ones.
+    precision : {"float32", "bfloat16", "int8"}
+        Of the layers after the affine first ones; int8 for a model from :func:`pacd.int8.quantised`.
     batch : int
         Images in one forward pass: several points x several draws.
     cached, channels_last, compiled : bool
@@ -53,13 +44,15 @@ class Votes:
     Raises
     ------
     ValueError
-        If the precision is unknown, a model that is no ``nn.Module`` should be cast, or an output is not finite (a
-        diverged network votes for one class with full confidence).
+        If the precision is unknown or not the model's, a model that is no ``nn.Module`` should be cast, or an output is
+        not finite (a diverged network votes for one class with full confidence).
     """
 
     def __init__(self, model, x, classes, *, precision="float32", batch=250, cached=True, channels_last=True, compiled=False):
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}.")
+        if (precision == "int8") != is_quantised(model):
+            raise ValueError("precision int8 goes with a model from pacd.int8.quantised, and only with one.")
         first, rest = split_affine(model)
         layout = torch.channels_last if channels_last and x.ndim == 4 else torch.contiguous_format
         if isinstance(rest, nn.Module):
@@ -69,10 +62,11 @@ class Votes:
             raise ValueError("only an nn.Module can be certified in bfloat16.")
         self.lift, lower = (first, nn.Identity()) if cached else (nn.Identity(), first)
         self.network = (lower, rest, layout, PRECISIONS[precision])
-        self.draws, self.chunk, self.classes = min(batch, DRAWS), max(1, batch // DRAWS), classes
+        self.draws = min(batch, DRAWS if x.is_cuda else CPU_DRAWS)
+        self.chunk, self.classes = max(1, min(batch // self.draws, len(x))), classes
         with torch.inference_mode(), full_float32():
             zero = torch.zeros_like(x[:1])
-            self.x = self.lift(x) - self.lift(zero) if cached else x
+            self.x = laid_out(self.lift(x) - self.lift(zero) if cached else x, layout)
             if not all(logits(*self.network, part, self.lift(zero)).isfinite().all() for part in self.x.split(batch)):
                 raise ValueError("the model's outputs on the points are not finite.")
             self.step = self._compile(self.lift(zero)) if compiled else count
@@ -88,17 +82,20 @@ class Votes:
                 keep = torch.arange(self.draws, device=noise.device) < len(part)
                 if self.step is count:
                     keep = keep[: len(part)]
-                else:  # one shape for every draw, so that one compiled network casts every vote
+                else:  # one shape for every draw and point, so that one compiled network casts every vote
                     part = torch.cat([part, part.new_zeros(self.draws - len(part), *part.shape[1:])])
-                part = self.lift(part)
+                part = laid_out(self.lift(part), self.network[2])
                 for rows, chosen in zip(total.split(self.chunk), points.split(self.chunk)):
-                    rows += self.step(*self.network, self.x[chosen], part, keep, self.classes)
+                    if self.step is not count:
+                        chosen = F.pad(chosen, (0, self.chunk - len(chosen)))
+                    rows += self.step(*self.network, self.x[chosen], part, keep, self.classes)[: len(rows)]
         return total
 
     def _compile(self, zero):
         """The compiled step; on a GPU as a CUDA graph. The same network with other weights is not compiled again."""
         step = torch.compile(count, dynamic=False, options={"triton.cudagraphs": zero.is_cuda})
-        noise, keep = zero.repeat(self.draws, *[1] * (zero.ndim - 1)), torch.ones(self.draws, dtype=torch.bool, device=zero.device)
+        noise = laid_out(zero.repeat(self.draws, *[1] * (zero.ndim - 1)), self.network[2])
+        keep = torch.ones(self.draws, dtype=torch.bool, device=zero.device)
         try:
             step(*self.network, self.x[: self.chunk], noise, keep, self.classes)
         except Exception as error:
@@ -110,8 +107,12 @@ class Votes:
 def logits(lower, rest, layout, dtype, x, noise):
     """Lifted images (p, ...) and draws (b, ...) to logits (p * b, classes)."""
     noisy = (x[:, None] + noise).flatten(0, 1)  # (p * b, ...)
-    noisy = lower(noisy.contiguous(memory_format=layout) if noisy.ndim == 4 else noisy)
-    return rest(noisy.to(dtype))
+    return rest(lower(laid_out(noisy, layout)).to(dtype))
+
+
+def laid_out(images, layout):
+    """In that memory format, unless a layer has made vectors of the images."""
+    return images.contiguous(memory_format=layout) if images.ndim == 4 else images
 
 
 def count(lower, rest, layout, dtype, x, noise, keep, classes):

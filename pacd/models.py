@@ -17,6 +17,9 @@ class Normalise(nn.Module):
         return (x - self.mean) / self.std
 
 
+AFFINE = (Normalise, nn.Conv2d, nn.Linear, nn.Flatten, nn.AvgPool2d, nn.Identity)
+
+
 def lenet(shape, classes):
     """The paper's MNIST network: conv 20@5x5, pool, conv 50@5x5, pool, fc 500, fc."""
     channels, height, width = shape
@@ -84,6 +87,17 @@ def vgg(shape, classes):
 
 
 MODELS = {"lenet": lenet, "mlp": mlp, "cnn": cnn, "resnet20": partial(resnet, depth=20), "resnet56": partial(resnet, depth=56), "vgg": vgg}
+
+
+def split_affine(model):
+    """``(first, rest)`` with model(x) = rest(first(x)) and first(x + d) = first(x) + first(d) - first(0).
+
+    ``first`` holds the leading affine layers of an ``nn.Sequential``; for any other model it is empty.
+    """
+    if not isinstance(model, nn.Sequential):
+        return nn.Sequential(), model
+    stop = next((i for i, layer in enumerate(model) if not isinstance(layer, AFFINE)), len(model))
+    return model[:stop], model[stop:]
 
 
 def make_model(name, shape, classes, seed):

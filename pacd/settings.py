@@ -164,7 +164,7 @@ class VictimSettings(Settings):
     n: Count
     alpha: Alpha
     certify_batch: Count
-    precision: Annotated[Literal["float32", "bfloat16"], allowed("one of float32, bfloat16")]
+    precision: Annotated[Literal["float32", "bfloat16", "int8"], allowed("one of float32, bfloat16, int8")]
     stop_wrong: bool = allowed("True to make no further draws where the guess is wrong, else False")
     compiled: Annotated[bool | None, allowed("None to compile where it pays, True or False")]
     noise_seed: Seed
@@ -172,9 +172,11 @@ class VictimSettings(Settings):
     rows_file: RowsFile
 
     @model_validator(mode="after")
-    def _distinct(self):
+    def _consistent(self):
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds must be distinct, not {self.seeds}")
+        if self.empirical_steps and self.precision == "int8":
+            raise ValueError("empirical_steps must be 0 with precision 'int8': an attack needs the gradient that integers do not have")
         return self
 
 

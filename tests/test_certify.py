@@ -8,8 +8,8 @@ from scipy.stats import binom, binomtest, chisquare, norm
 from torch import nn
 
 from pacd import certify as c
-from pacd.fast_forward import DRAWS, Votes, split_affine
-from pacd.models import make_model
+from pacd.fast_forward import DRAWS, Votes
+from pacd.models import make_model, split_affine
 
 W, SIGMA = torch.tensor([3.0, -4.0]), 0.5  # |W| = 5
 
@@ -231,7 +231,7 @@ def test_impossible_networks_are_refused(images):
     x, y = images
     with pytest.raises(ValueError, match="not finite"):
         c.certify(lambda z: torch.full((len(z), 10), torch.nan), x, y, 0.5)
-    with pytest.raises(ValueError, match="float32, bfloat16, not 'float16'"):
+    with pytest.raises(ValueError, match="float32, bfloat16, int8, not 'float16'"):
         c.certify(linear, x, y, 0.5, precision="float16")
     with pytest.raises(ValueError, match="nn.Module"):
         c.certify(linear, x, y, 0.5, precision="bfloat16")

@@ -1,0 +1,105 @@
+"""The integer network: its arithmetic, its likeness to the float network, and that rows name it."""
+
+import copy
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pacd.certify import certify, counts_of, noise_blocks
+from pacd.experiment import certified_network
+from pacd.fast_forward import Votes
+from pacd.int8 import Int8, MaxOfSlices, quantised
+from pacd.models import make_model
+
+vnni = pytest.mark.skipif(not torch.cpu._is_vnni_supported(), reason="this CPU has no VNNI instructions")
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(7)
+
+
+LAYERS = [
+    (nn.Linear(30, 7), (5, 30)), (nn.Linear(30, 7, bias=False), (5, 30)), (nn.Conv2d(3, 6, 5), (2, 3, 9, 8)),
+    (nn.Conv2d(4, 6, 3, stride=2, padding=1, bias=False), (2, 4, 9, 9)), (nn.Conv2d(4, 6, 3, dilation=2, groups=2), (2, 4, 9, 9)),
+]  # fmt: skip
+
+
+@vnni
+@pytest.mark.parametrize("layer, shape", LAYERS, ids=lambda a: str(a))
+@torch.inference_mode()
+def test_a_layer_is_exact_integer_arithmetic(layer, shape):
+    """Against the same steps in float64, where the sums are exact; the padding must be the zero, not the lowest step."""
+    x = torch.randn(shape) + 0.5
+    low, high = x.min().item(), x.max().item()
+    step, zero = (high - low) / 255, round(-low / ((high - low) / 255))
+    whole = ((x * (1 / step)).round() + zero).clamp(0, 255) - zero
+    steps = layer.weight.abs().flatten(1).amax(1) / 127
+    double = copy.deepcopy(layer).double()
+    double.bias = None
+    double.weight.copy_((layer.weight / steps.view(-1, *[1] * (layer.weight.ndim - 1))).round())
+    bias = torch.zeros(len(steps)) if layer.bias is None else layer.bias
+    steps, bias = (v.double().view(-1, *[1] * (x.ndim - 2)) for v in (steps * step, bias))
+    torch.testing.assert_close(Int8(layer, low, high)(x).double(), double(whole.double()) * steps + bias, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("side, shape", [(2, (3, 4, 8, 8)), (2, (1, 1, 7, 5)), (3, (2, 3, 9, 11))])
+def test_maximum_of_slices_is_max_pooling(side, shape):
+    x = torch.randn(shape)
+    assert MaxOfSlices(side)(x).equal(nn.MaxPool2d(side)(x))
+
+
+@vnni
+@pytest.mark.parametrize("name, shape", [("lenet", (1, 28, 28)), ("mlp", (1, 28, 28)), ("cnn", (1, 28, 28)), ("resnet20", (3, 32, 32)), ("vgg", (3, 32, 32))])
+@torch.inference_mode()
+def test_every_network_keeps_its_logits(name, shape):
+    model, images = make_model(name, shape, 10, 0), torch.rand(80, *shape) + 0.2 * torch.randn(80, *shape)
+    model.train()(images)  # statistics for batch norm
+    before, x = [p.clone() for p in model.eval().parameters()], images[40:]
+    network = quantised(model, images[:40])
+    assert not any(isinstance(layer, (nn.Linear, nn.Conv2d)) for layer in list(network.modules())[5:])
+    spread = model(x).std(0).mean()
+    assert (network(x) - model(x)).abs().mean() < 0.15 * spread
+    assert (quantised(model, 0.5 + 0.01 * (images[:40] - 0.5))(x) - model(x)).abs().mean() > 0.15 * spread  # planted: ranges too narrow
+    assert all(a.equal(b) for a, b in zip(before, model.parameters()))  # the caller's network is left alone
+
+
+@vnni
+def test_rows_name_the_integer_network_and_it_is_one_whatever_the_tricks(digits):
+    x, y = digits.x_test[::100], digits.y_test[::100]
+    model = make_model("lenet", (1, 28, 28), 10, 0).eval()
+    network = quantised(model, digits.x_val[::10] + 0.5 * torch.randn(digits.x_val[::10].shape))
+    rows = certify(network, x, y, 0.5, n=1130, n0=30, precision="int8")
+    assert (rows["precision"] == "int8").all() and (counts_of(rows).sum(1) == 1130).all()
+    noise = torch.cat(list(noise_blocks(x.shape[1:], 0.5, 1130, (0, 1), "cpu")))
+    with torch.inference_mode():
+        bare = np.stack([network(image + noise).argmax(1).bincount(minlength=10) for image in x])
+    for tricks in ({}, {"batch": 77}, {"cached": False}, {"channels_last": False}):  # a last bit of the sum may move a rounding
+        again = certify(network, x, y, 0.5, n=1130, n0=30, precision="int8", **tricks)
+        assert np.abs(counts_of(again) - bare).sum() <= 0.01 * bare.sum()
+    for mismatch in ((network, "float32"), (network, "bfloat16"), (model, "int8")):
+        with pytest.raises(ValueError, match="precision int8 goes with a model from pacd.int8.quantised"):
+            certify(mismatch[0], x, y, 0.5, precision=mismatch[1])
+
+
+@vnni
+def test_the_compiler_gets_the_right_shapes():
+    """Graph capture with the declared shapes and strides, without the minutes of C++."""
+    x = torch.rand(20, 1, 28, 28)
+    network = quantised(make_model("lenet", (1, 28, 28), 10, 0).eval(), x)
+    votes = Votes(network, x, 10, precision="int8")
+    captured = torch.compile(votes.network[1], backend="aot_eager", fullgraph=True)
+    with torch.inference_mode():
+        lifted = votes.lift(x).contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(captured(lifted), network(x), rtol=0, atol=1e-3)
+
+
+def test_without_the_instructions_it_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
+    with pytest.raises(ValueError, match="precision int8 needs device cpu"):
+        quantised(make_model("lenet", (1, 28, 28), 10, 0), torch.rand(2, 1, 28, 28))
+    with pytest.raises(ValueError, match="take float32 or bfloat16"):  # before any training
+        certified_network("int8", SimpleNamespace(x_val=torch.rand(2, 1, 28, 28)), 0.5)
