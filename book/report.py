@@ -93,7 +93,7 @@ def show_drops(table, columns=("trainer", "sigma", "attack")):
     def interval(low, high):
         return [f"[{round(100 * a)}, {round(100 * b)}]" for a, b in zip(table[low], table[high])]
 
-    named = {COLUMN_NAME.get(name, name.replace("_", " ")): named_values(table[name]) for name in columns}
+    named = {column_name(name): named_values(table[name]) for name in columns}
     shown = pd.DataFrame(
         named
         | {
@@ -108,6 +108,10 @@ def show_drops(table, columns=("trainer", "sigma", "attack")):
     return shown.style.hide(axis="index")
 
 
+def column_name(name):
+    return COLUMN_NAME.get(name, name.replace("_", " "))
+
+
 def named_values(values):
     """A column's values as readers know them."""
     names = {"attack": attack_name, "trainer": TRAINER_NAME.get, "crafting_trainer": TRAINER_NAME.get}
@@ -115,11 +119,17 @@ def named_values(values):
 
 
 def verdict(profile, experiment, table, threshold, side="above"):
-    """A sentence counted from the cells of an experiment that answer its question: in how many the estimate and the whole interval lie on a side."""
+    """A sentence counted from the cells of an experiment that answer its question: in how many the estimate and the whole interval lie on a side.
+
+    Of a single cell, the drop itself.
+    """
     rows, missing = grid.rows(profile, experiment)
     left = f"; {missing} of {len(grid.load(profile).experiments[experiment])} runs are still to be made" if missing else ""
     if not len(table):
         return f"not known yet, as only the cell to compare with has been run{left}"
+    if len(table) == 1:
+        drop, low, high = (round(100 * table[name].iloc[0]) for name in ("drop", "low", "high"))
+        return f"the drop of the ACR is {drop} % [{low}, {high}]{left}"
     right, whole = (table["drop"] > threshold, table["low"] > threshold) if side == "above" else (table["drop"] < threshold, table["high"] < threshold)
     return f"the drop of the ACR lies {side} {100 * threshold:.0f} % in {right.sum()} of {len(table)} cells, with its whole interval in {whole.sum()}{left}"
 
@@ -129,7 +139,8 @@ def drop_figure(table, label, colour="trainer", threshold=0.3):
 
     ``label`` names the columns that name a line; ``colour`` the column of trainers that gives it its colour.
     """
-    figure, axis = plt.subplots(figsize=(6, 0.9 + 0.34 * len(table)))
+    height = 1.1 + 0.34 * len(table)
+    figure, axis = plt.subplots(figsize=(6, height))
     names = [", ".join(parts) for parts in zip(*(named_values(table[column]) for column in label))]
     for y, (_, cell) in enumerate(table.iterrows()):
         line = {"color": TRAINER_COLOUR[cell[colour]]}
@@ -141,7 +152,8 @@ def drop_figure(table, label, colour="trainer", threshold=0.3):
         axis.axvline(100 * threshold, color="0.5", lw=1, ls=":", zorder=0)
     axis.set_yticks(range(len(table)), names)
     axis.set(xlabel="drop of the ACR, % (95 % intervals: thick over victims,\nthin over victims and test points)", ylim=(len(table) - 0.5, -0.5))
-    figure.tight_layout()
+    figure.text(0.01, 1 - 0.05 / height, ", ".join(map(column_name, label)), va="top", color="0.4")  # the names' headline
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.2 / height))
     return figure
 
 
