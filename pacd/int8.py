@@ -127,11 +127,11 @@ def quantised(model, images):
     Raises
     ------
     ValueError
-        If the images are not on a CPU with VNNI instructions.
+        If the images are not on a CPU with VNNI instructions, or a weight or an output on them is not finite.
     """
     check_device(images.device)
     first, rest = copy.deepcopy(split_affine(model))
-    seen = {}
+    finite, seen = all(values.isfinite().all() for values in model.state_dict().values()), {}
 
     def watch(layer, inputs):
         low, high, _ = seen.get(layer, (0.0, 0.0, None))
@@ -139,8 +139,9 @@ def quantised(model, images):
 
     hooks = [layer.register_forward_pre_hook(watch) for layer in rest.modules()]
     with torch.inference_mode():
-        for part in images.split(500):
-            rest(first(part))
+        finite &= all(rest(first(part)).isfinite().all() for part in images.split(500))
+    if not finite:  # whole numbers would hide it
+        raise ValueError("the model's weights and its outputs on the images must be finite.")
     for hook in hooks:
         hook.remove()
     return nn.Sequential(*first, *integer(rest, seen))

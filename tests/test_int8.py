@@ -103,3 +103,13 @@ def test_without_the_instructions_it_is_refused(monkeypatch):
         quantised(make_model("lenet", (1, 28, 28), 10, 0), torch.rand(2, 1, 28, 28))
     with pytest.raises(ValueError, match="take float32 or bfloat16"):  # before any training
         certified_network("int8", SimpleNamespace(x_val=torch.rand(2, 1, 28, 28)), 0.5)
+
+
+@vnni
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_diverged_network_is_refused(value):
+    model = make_model("lenet", (1, 28, 28), 10, 0)
+    with torch.no_grad():
+        model[4].weight[0, 0, 0, 0] = value
+    with pytest.raises(ValueError, match="must be finite"):
+        quantised(model, torch.rand(2, 1, 28, 28))
