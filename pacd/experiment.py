@@ -4,6 +4,7 @@ import inspect
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from pacd.attack import METHODS, method, poison
@@ -13,9 +14,6 @@ from pacd.int8 import check_device, quantised
 from pacd.losses import TRAINERS
 from pacd.models import make_model
 from pacd.settings import SettingsError
-
-CALIBRATION_SEED = 2**40  # above the seeds of the certifier's noise
-
 
 class Setup(NamedTuple):
     """What settings mean: splits on the device, the trainer's loss, and ``make_model(seed)``."""
@@ -86,14 +84,14 @@ def trainer(name, options, sigma):
 def certified_network(precision, splits, sigma):
     """``network(model)``, what is certified of a trained model: itself, or its int8 version.
 
-    The ranges of the latter are those on 1,000 validation images under noise that no certificate uses.
+    The ranges of the latter are those on at most 1,000 validation images, under noise from a generator that no certificate uses.
     """
     if precision != "int8":
         return lambda model: model
     check_device(splits.x_val.device)
-    images = splits.x_val[:: -(-len(splits.x_val) // 1000)]
-    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(CALIBRATION_SEED))
-    return partial(quantised, images=images + sigma * noise)
+    images = splits.x_val[:: max(1, -(-len(splits.x_val) // 1000))]
+    noise = np.random.default_rng(0).standard_normal(images.shape, dtype=np.float32)
+    return partial(quantised, images=images + sigma * torch.from_numpy(noise))
 
 
 @torch.inference_mode()

@@ -167,7 +167,7 @@ class VictimSettings(Settings):
     precision: Annotated[Literal["float32", "bfloat16", "int8"], allowed("one of float32, bfloat16, int8")]
     stop_wrong: bool = allowed("True to make no further draws where the guess is wrong, else False")
     compiled: Annotated[bool | None, allowed("None to compile where it pays, True or False")]
-    noise_seed: Seed
+    noise_seed: Annotated[int, allowed("a whole number from 0 to 2147483647", ge=0, lt=2**31)]
     empirical_steps: Annotated[int, allowed("0 for no attack on the victim, or a whole number of PGD steps, 1 or above", ge=0)]
     rows_file: RowsFile
 

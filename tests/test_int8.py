@@ -1,6 +1,8 @@
 """The integer network: its arithmetic, its likeness to the float network, and that rows name it."""
 
 import copy
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from pacd import int8
 from pacd.certify import certify, counts_of, noise_blocks
 from pacd.experiment import certified_network
 from pacd.fast_forward import Votes
@@ -60,7 +63,7 @@ def test_every_network_keeps_its_logits(name, shape):
     model.train()(images)  # statistics for batch norm
     before, x = [p.clone() for p in model.eval().parameters()], images[40:]
     network = quantised(model, images[:40])
-    assert not any(isinstance(layer, (nn.Linear, nn.Conv2d)) for layer in list(network.modules())[5:])
+    assert not any(isinstance(layer, (nn.Linear, nn.Conv2d)) for layer in network[-1].modules())
     spread = model(x).std(0).mean()
     assert (network(x) - model(x)).abs().mean() < 0.15 * spread
     assert (quantised(model, 0.5 + 0.01 * (images[:40] - 0.5))(x) - model(x)).abs().mean() > 0.15 * spread  # planted: ranges too narrow
@@ -97,19 +100,84 @@ def test_the_compiler_gets_the_right_shapes():
         torch.testing.assert_close(captured(lifted), network(x), rtol=0, atol=1e-3)
 
 
-def test_without_the_instructions_it_is_refused(monkeypatch):
-    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
-    with pytest.raises(ValueError, match="precision int8 needs device cpu"):
-        quantised(make_model("lenet", (1, 28, 28), 10, 0), torch.rand(2, 1, 28, 28))
-    with pytest.raises(ValueError, match="take float32 or bfloat16"):  # before any training
-        certified_network("int8", SimpleNamespace(x_val=torch.rand(2, 1, 28, 28)), 0.5)
+@pytest.mark.parametrize("missing", ["flag", "sums"])
+def test_without_the_instructions_it_is_refused(monkeypatch, missing):
+    if missing == "flag":
+        monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
+    else:  # sums that saturate
+        monkeypatch.setattr(int8.Int8, "forward", lambda self, x: x.new_tensor([[32.4]]))
+    int8.supported.cache_clear()
+    try:
+        with pytest.raises(ValueError, match="precision int8 needs device cpu"):
+            quantised(make_model("lenet", (1, 28, 28), 10, 0), torch.rand(2, 1, 28, 28))
+        with pytest.raises(ValueError, match="take float32 or bfloat16"):  # before any training
+            certified_network("int8", SimpleNamespace(x_val=torch.rand(2, 1, 28, 28)), 0.5)
+    finally:
+        int8.supported.cache_clear()
 
 
 @vnni
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_a_diverged_network_is_refused(value):
+@pytest.mark.parametrize("layer", [1, 4, 8, 10])
+def test_a_diverged_network_is_refused(layer, value):
     model = make_model("lenet", (1, 28, 28), 10, 0)
     with torch.no_grad():
-        model[4].weight[0, 0, 0, 0] = value
+        model[layer].weight[(0,) * model[layer].weight.ndim] = value
     with pytest.raises(ValueError, match="must be finite"):
         quantised(model, torch.rand(2, 1, 28, 28))
+
+
+@vnni
+def test_an_overflow_is_refused():
+    model = make_model("lenet", (1, 28, 28), 10, 0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1e20)
+    with pytest.raises(ValueError, match="must be finite"):
+        quantised(model, torch.rand(2, 1, 28, 28))
+
+
+@vnni
+@torch.inference_mode()
+def test_what_cannot_be_quantised_stays_as_it_is():
+    odd = [nn.Conv2d(1, 4, 3, padding="same"), nn.Conv2d(1, 4, 3, padding=1, padding_mode="reflect"), nn.MaxPool2d(2, ceil_mode=True), nn.MaxPool2d((2, 2)), nn.Flatten(2)]
+    images = torch.rand(6, 1, 7, 7) + 0.2 * torch.randn(6, 1, 7, 7)
+    for layer in odd:
+        width = layer(images)[0].flatten().numel()
+        model = nn.Sequential(nn.ReLU(), layer, nn.Flatten(), nn.Linear(width, 5))
+        network = quantised(model, images)
+        assert (network(images) - model(images)).abs().max() < 0.1 * model(images).std()
+    with pytest.raises(ValueError, match="no convolution or dense layer"):
+        quantised(nn.Sequential(nn.Flatten(), nn.Linear(49, 3)), images)
+
+
+@vnni
+def test_one_architecture_is_compiled_once():
+    graphs, x = [], torch.rand(20, 1, 28, 28)
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    run = torch.compile(lambda network, x: network(x), backend=backend, dynamic=False)
+    with torch.inference_mode():
+        for seed in range(3):
+            network = quantised(make_model("lenet", (1, 28, 28), 10, seed).eval(), x * (1 + seed))
+            torch.testing.assert_close(run(network, x), network(x))
+    assert len(graphs) == 1
+
+
+@vnni
+def test_calibration_meets_no_noise_of_a_certificate(monkeypatch):
+    """torch's generator knows a seed's low 32 bits only, so a large seed would not do."""
+    x_val, seen = torch.zeros(30, 1, 28, 28), {}
+    monkeypatch.setattr("pacd.experiment.quantised", lambda model, images: seen.update(images=images))
+    certified_network("int8", SimpleNamespace(x_val=x_val), 1.0)(None)
+    drawn = torch.cat([torch.cat(list(noise_blocks((1, 28, 28), 1.0, 30, (seed, stage), "cpu"))) for seed in range(3) for stage in (0, 1)])
+    assert len(np.intersect1d(seen["images"].numpy(), drawn.numpy())) < 0.05 * seen["images"].numel()
+
+
+def test_the_module_can_be_reloaded():
+    code = "import importlib, pacd.int8; importlib.reload(pacd.int8); import torch; torch.ops.pacd.dense"
+    subprocess.run([sys.executable, "-c", code], check=True)
