@@ -88,7 +88,7 @@ def peak(precision, device, size=2048):
     """Operations per second of a large matrix product."""
     a, b = (torch.randn(size, size, device=device).to(PRECISIONS[precision]) for _ in range(2))
     dense, whole = Int8(torch.nn.Linear(size, size), 0, 1) if precision == "int8" else None, a.to(torch.uint8)
-    product = (lambda: a @ b) if dense is None else (lambda: dense.multiply(whole, 1.0, 0, dense.weight, dense.steps, dense.bias))
+    product = (lambda: a @ b) if dense is None else (lambda: dense.multiply(whole, dense.step, dense.zero, dense.weight, dense.steps, dense.bias))
     return 2 * size**3 / min(seconds(product) for _ in range(4))
 
 
