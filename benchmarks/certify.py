@@ -87,8 +87,16 @@ def seconds(f):
 def peak(precision, device, size=2048):
     """Operations per second of a large matrix product."""
     a, b = (torch.randn(size, size, device=device).to(PRECISIONS[precision]) for _ in range(2))
-    dense, whole = Int8(torch.nn.Linear(size, size), 0, 1) if precision == "int8" else None, a.to(torch.uint8)
-    product = (lambda: a @ b) if dense is None else (lambda: dense.multiply(whole, dense.step, dense.zero, dense.weight, dense.steps, dense.bias))
+
+    def product():
+        return a @ b
+
+    if precision == "int8":
+        layer, whole = Int8(torch.nn.Linear(size, size), 0, 1), torch.zeros(size, size, dtype=torch.uint8)
+
+        def product():
+            return layer.multiply(whole, layer.step, layer.zero, layer.weight, layer.steps, layer.bias)
+
     return 2 * size**3 / min(seconds(product) for _ in range(4))
 
 

@@ -61,7 +61,7 @@ class Votes:
         elif precision != "float32":
             raise ValueError("only an nn.Module can be certified in bfloat16.")
         self.lift, lower = (first, nn.Identity()) if cached else (nn.Identity(), first)
-        self.network = (lower, rest, layout, PRECISIONS[precision])
+        self.layout, self.network = layout, (lower, rest, layout, PRECISIONS[precision])
         self.draws = min(batch, DRAWS if x.is_cuda else CPU_DRAWS)
         self.chunk, self.classes = max(1, min(batch // self.draws, len(x))), classes
         with torch.inference_mode(), full_float32():
@@ -84,7 +84,7 @@ class Votes:
                     keep = keep[: len(part)]
                 else:  # one shape for every draw and point, so that one compiled network casts every vote
                     part = torch.cat([part, part.new_zeros(self.draws - len(part), *part.shape[1:])])
-                part = laid_out(self.lift(part), self.network[2])
+                part = laid_out(self.lift(part), self.layout)
                 for rows, chosen in zip(total.split(self.chunk), points.split(self.chunk)):
                     if self.step is not count:
                         chosen = F.pad(chosen, (0, self.chunk - len(chosen)))
@@ -94,7 +94,7 @@ class Votes:
     def _compile(self, zero):
         """The compiled step; on a GPU as a CUDA graph. The same network with other weights is not compiled again."""
         step = torch.compile(count, dynamic=False, options={"triton.cudagraphs": zero.is_cuda})
-        noise = laid_out(zero.repeat(self.draws, *[1] * (zero.ndim - 1)), self.network[2])
+        noise = laid_out(zero.repeat(self.draws, *[1] * (zero.ndim - 1)), self.layout)
         keep = torch.ones(self.draws, dtype=torch.bool, device=zero.device)
         try:
             step(*self.network, self.x[: self.chunk], noise, keep, self.classes)

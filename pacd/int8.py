@@ -141,13 +141,12 @@ def quantised(model, images):
 
     def watch(layer, inputs):
         (x,) = inputs
-        if not x.isfinite().all():
-            raise ValueError("the model's weights and activations must be finite to be quantised.")
+        check_finite(x)
         low, high, _ = seen.get(layer, (0.0, 0.0, None))
         seen[layer] = min(low, x.min().item()), max(high, x.max().item()), x.shape[1:]
 
-    if not all(values.isfinite().all() for values in model.state_dict().values()):
-        raise ValueError("the model's weights and activations must be finite to be quantised.")
+    for values in model.state_dict().values():
+        check_finite(values)
     hooks = [layer.register_forward_pre_hook(watch) for layer in rest.modules()]
     with torch.inference_mode():
         for part in images.split(500):
@@ -174,6 +173,12 @@ def check_device(device):
     """Raises ValueError as :func:`quantised` does."""
     if not supported(device):
         raise ValueError("precision int8 needs device cpu, and a CPU with VNNI instructions; take float32 or bfloat16.")
+
+
+def check_finite(values):
+    """Whole numbers would hide what the certifier refuses in floats."""
+    if not values.isfinite().all():
+        raise ValueError("the model's weights and activations must be finite to be quantised.")
 
 
 def integer(module, seen):
