@@ -118,13 +118,18 @@ class Checked(BaseModel):
         return f"{name} must be {cls.model_fields[name].description}, not {error['input']!r}{reason}"
 
 
-class Settings(Checked):
-    """What both experiments share."""
+class DataSettings(Checked):
+    """Which images."""
 
     dataset: Annotated[Text, allowed("mnist5k, mnist, fashion_mnist, cifar10 or the path of an .npz file")]
     data_root: Annotated[Text | None, allowed("None or the folder with torchvision's files")]
     split_seed: Seed
     train_size: Annotated[int | None, allowed("None for all, or a whole number, 1 or above", ge=1)]
+
+
+class Settings(DataSettings):
+    """What both experiments share."""
+
     trainer: one_of(TRAINERS)
     trainer_options: Annotated[dict[str, Any], allowed("a dict of the trainer's own parameters, such as {'draws': 4}")]
     sigma: Positive
@@ -204,7 +209,7 @@ class ShortcutSettings(Settings):
     rows_file: RowsFile
 
 
-class LinearSettings(Checked):
+class LinearSettings(DataSettings):
     """notebooks/linear_vs_lenet.ipynb, the theory's test on digits."""
 
     sigma: Positive
