@@ -1,4 +1,5 @@
-"""Cost of the attack: ``python benchmarks/attack.py [--dataset mnist --train-size 10000 --data-root DIR] [--budget 20e6] [--quick]``.
+"""Cost of the attack: ``python benchmarks/attack.py [--dataset mnist --train-size 10000 --data-root DIR] [--budget 20e6]
+[--growth 1.25] [--controls uniform,...] [--quick]``.
 
 Three questions. What does it cost until the ACR of victims trained from scratch has dropped by 30 %, for our setting and for the
 authors'? What do both and the best control reach? How far is each solver's hypergradient from that of a solve to
@@ -42,7 +43,6 @@ PROBLEM = {"sigma": 0.5, "eps_linf": 0.1, "target_class": 8}
 DROP = 0.3  # the paper's claim
 OURS, AUTHORS = "first_order", "approxgrad"
 AUTHORS_STEPS = 50 * 55  # 50 epochs of 55 poison steps in their MNIST script
-GROWTH = 1.25  # of the evaluations between two snapshots: the cost until the drop is known to this factor
 # What the cached pieces depend on.
 SOURCES = "attack baselines certify data fast_forward hypergradient losses models poison_file smoothing train".split()
 FULL = {"epochs": 10, "points": 500, "n": 1000, "first": 100_000, "images": 100, "reference": 200, "options": {}}
@@ -59,7 +59,7 @@ class Spent(Exception):
 
 
 def craft(name, steps, study):
-    """Run one setting within the budget, with a snapshot each time the evaluations have grown by ``GROWTH``.
+    """Run one setting within the budget, with a snapshot each time the evaluations have grown by the factor ``growth``.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def craft(name, steps, study):
         if evaluations >= min(now.due, study.budget) or now.step == steps:
             snapshots.append({"case": name, "step": now.step, "evaluations": evaluations, "seconds": seconds, "memory": memory(device), **count.images})
             files.save(study.folder / f"{name}-{now.step}.npz", study.splits, index, images, {"parameters": PROBLEM})
-            now.due = GROWTH * evaluations
+            now.due = study.growth * evaluations
             now.started = clock(device) - seconds  # saving is not part of the attack
         if evaluations >= study.budget:
             raise Spent
@@ -154,7 +154,7 @@ def study_of(options):
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     chosen = {**vars(options), **(QUICK if options.quick else FULL)}
     splits = data.load(options.dataset, options.data_root, train_size=chosen["train_size"]).to(device)
-    key = {name: chosen[name] for name in ("dataset", "train_size", "steps", "budget", "quick", "threads")} | {"device": device.type, **PROBLEM}
+    key = {name: chosen[name] for name in ("dataset", "train_size", "steps", "budget", "growth", "quick", "threads")} | {"device": device.type, **PROBLEM}
     code = b"".join((ROOT / "pacd" / f"{name}.py").read_bytes() for name in SOURCES)
     folder = Path(options.cache) / hashlib.sha256(json.dumps(key).encode() + code).hexdigest()[:12]
     folder.mkdir(parents=True, exist_ok=True)
@@ -173,6 +173,8 @@ def main(arguments=None):
     parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0, 1, 2], help="victim seeds, such as 0,1,2")
     parser.add_argument("--steps", type=int, default=700, help="poison steps of our setting; the authors' has its own 2,750")
     parser.add_argument("--budget", type=float, default=20e6, help="gradient evaluations at which a setting is stopped")
+    parser.add_argument("--growth", type=float, default=1.25, help="of the evaluations between two snapshots: the cost is known to this factor")
+    parser.add_argument("--controls", type=lambda text: text.split(","), default=list(BASELINES), help="controls to compare with, such as uniform,checkerboard")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="tiny, for tests; its numbers mean nothing")
     parser.add_argument("--rows", default=ROOT / "data" / "benchmarks" / "attack.csv")
@@ -180,6 +182,10 @@ def main(arguments=None):
     options, started = parser.parse_args(arguments), time.time()
     if len(set(options.seeds)) < max(2, len(options.seeds)):
         parser.error(f"--seeds must be two or more distinct whole numbers, not {options.seeds}")
+    if options.growth <= 1:
+        parser.error(f"--growth must be above 1, not {options.growth}")
+    if not set(options.controls) <= set(BASELINES):
+        parser.error(f"--controls must be of {', '.join(BASELINES)}, not {','.join(options.controls)}")
     torch.set_num_threads(options.threads)
     study = study_of(options)
     tables = {"unit": pd.DataFrame({"operations": study.units, "time": study.seconds}).rename_axis("case").reset_index()}
@@ -195,14 +201,14 @@ def main(arguments=None):
         print(pd.DataFrame(lines)[["case", "step", "evaluations", "seconds", "acr", "drop", "low_seeds", "high_seeds"]].round(3).to_string(index=False), flush=True)
     tables["snapshot"] = pd.DataFrame(measured)
 
-    for name in BASELINES:
+    for name in study.controls:
         control(name, study)
-    tables["control"] = pd.DataFrame([{"case": name, **drop(f"{name}-0", study)} for name in BASELINES])
+    tables["control"] = pd.DataFrame([{"case": name, **drop(f"{name}-0", study)} for name in study.controls])
     print(tables["control"].round(3).to_string(index=False), flush=True)
     tables["solver"] = kept(study.folder / f"solvers-{'-'.join(map(str, study.seeds))}.csv", lambda: solver_errors(study, **PROBLEM))
     print(tables["solver"].groupby(["damping", "case"], sort=False).mean(numeric_only=True).drop(columns="seed").round(3).to_string(), flush=True)
 
-    chosen = {name: getattr(study, name) for name in ("dataset", "train_size", "seeds", "steps", "budget", "threads", "quick", "epochs", "points", "n")}
+    chosen = {name: getattr(study, name) for name in ("dataset", "train_size", "seeds", "steps", "budget", "growth", "controls", "threads", "quick", "epochs", "points", "n")}
     device = torch.cuda.get_device_name() if study.device.type == "cuda" else f"CPU, {options.threads} threads"
     facts = manifest(SimpleNamespace(device=study.device.type, model_dump=lambda: {**chosen, **PROBLEM}), started, notes=notes, units=study.units)
     write_rows(options.rows, pd.concat([table.assign(kind=kind) for kind, table in tables.items()]), facts)

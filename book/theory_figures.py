@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from pacd import theory
+from pacd.metrics import mean_interval
 from pacd.results import ROOT, manifest_path
 
 # Okabe and Ito's palette: told apart with any colour vision; symbols and dashes repeat the distinction.
@@ -274,9 +275,9 @@ MODELS = {
 }
 
 
-def read():
+def read(name="linear_vs_lenet"):
     """Rows of trained classifiers, the closed form's prediction, and the parameters of `linear_vs_lenet.ipynb`."""
-    path = ROOT / "data" / "results" / "theory" / "linear_vs_lenet.csv"
+    path = ROOT / "data" / "results" / "theory" / f"{name}.csv"
     parameters = json.loads(manifest_path(path).read_text())["parameters"]
     return pd.read_csv(path), pd.read_csv(path.with_name(path.stem + "_prediction.csv")), parameters
 
@@ -285,6 +286,22 @@ def acr_table(rows, column):
     """Mean over the test points of ``column`` (wrong points count 0), one row for each model, eps and seed."""
     rows = rows.assign(value=rows[column].clip(lower=0)).dropna(subset=[column])
     return rows.groupby(["model", "eps", "seed"])["value"].mean().reset_index()
+
+
+def digits_table(eps=0.1):
+    """The closed form's error and the lost ACR at ``eps``, for the embedded digits and for MNIST; the LeNet's ACR is sampled."""
+    lines = []
+    for title, name in (("embedded digits", "linear_vs_lenet"), ("MNIST", "linear_vs_lenet_mnist")):
+        rows, prediction, _ = read(name)
+        predicted = prediction.set_index(["learner", "eps"])["acr"]
+        for model, learner in (("mean", "mean"), ("ga least squares", "ga"), ("ga logistic", "ga"), ("lenet", None)):
+            table = acr_table(rows[rows["model"] == model], "distance" if learner else "radius").pivot(index="seed", columns="eps", values="value")
+            mean, low, high = (100 * value for value in mean_interval(1 - table[eps] / table[0.0]))
+            error = f"{100 * abs(table[eps].mean() / predicted[learner, eps] - 1):.0f} %" if learner else ""
+            points = rows.loc[rows["model"] == model, ["point", "distance" if learner else "radius"]].dropna()["point"].nunique()
+            lines.append((title, MODELS[model][0], f"{mean:.0f} % [{low:.0f}, {high:.0f}]", error, points, len(table)))
+    columns = ["data", "classifier", "lost ACR (95 % over seeds)", "error of the closed form", "test 8s", "seeds"]
+    return pd.DataFrame(lines, columns=columns).style.hide(axis="index")
 
 
 def plot_digits(rows, prediction):

@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 
 from pacd.metrics import mean_interval, paired_drop, pairs
-from pacd.results import ROOT, replacing
+from pacd.results import ROOT, manifest_path, replacing
 from pacd.settings import BASELINES
 from profiles import grid
 
@@ -95,36 +95,38 @@ def against_controls(rows, by):
             yield cell._replace(cell=control)
 
 
-def linear(rows, by):
+def linear(rows, by, path):
     """Relative drop of the exact ACR of trained linear classifiers from eps = 0 to 0.1 (paired by seed and test image)."""
     rows = rows[rows["distance"].notna()].rename(columns={"point": "index"})
     rows = rows.assign(radius=rows["distance"].clip(lower=0))
     for model, table in rows.groupby("model"):
         result = paired_drop(*(table[table["eps"] == eps] for eps in (0.0, 0.1)))
-        yield Cell(model, result.drop, result.low, result.high, table["seed"].nunique(), ["linear_vs_lenet"])
+        yield Cell(model, result.drop, result.low, result.high, table["seed"].nunique(), [path.stem])
 
 
-def closed_form(rows, by):
+def closed_form(rows, by, path):
     """Relative error of the closed form's ACR for linear classifiers at eps = 0.1 against trained ones (interval over victims' seeds)."""
-    predicted = pd.read_csv(ROOT / "data" / "results" / "theory" / "linear_vs_lenet_prediction.csv").set_index(["learner", "eps"])["acr"]
+    prediction = path.with_name(f"{path.stem}_prediction.csv")
+    predicted = pd.read_csv(prediction).set_index(["learner", "eps"])["acr"]
     for learner, model in by.items():
         measured = rows[(rows["model"] == model) & (rows["eps"] == 0.1)]
         measured = measured.assign(radius=measured["distance"].clip(lower=0)).groupby("seed")["radius"].mean()
         mean, low, high = mean_interval((predicted[learner, 0.1] / measured - 1).abs())
-        yield Cell(model, mean, low, high, len(measured), ["linear_vs_lenet", "linear_vs_lenet_prediction"])
+        yield Cell(model, mean, low, high, len(measured), [path.stem, prediction.stem])
 
 
-def cost(rows, by, spacing):
+def cost(rows, by, path):
     """Gradient evaluations of our setting until a drop of 30 %, over those of the authors', or over all it was given if it never got there.
 
-    The drop is looked at in snapshots whose evaluations are a factor ``spacing`` apart, so the ratio is known to that factor.
+    The drop is looked at in snapshots whose evaluations are a factor apart, ``growth`` in the manifest, so the ratio is known to that factor.
     """
     rows = rows[rows["kind"] == "snapshot"]
     spent = rows.groupby("case")["evaluations"].max()
     reached = rows[rows["drop"] >= 0.3].groupby("case")["evaluations"].min()
     ratio = reached.get("first_order", float("inf")) / reached.get("approxgrad", spent["approxgrad"])
-    seeds = json.loads((ROOT / "data" / "benchmarks" / "attack.json").read_text())["parameters"]["seeds"]
-    yield Cell("first_order / approxgrad", ratio, ratio / spacing, ratio * spacing, len(seeds), ["attack"])
+    parameters = json.loads(manifest_path(path).read_text())["parameters"]
+    growth = parameters.get("growth", 1.25)  # it was this before it could be chosen
+    yield Cell("first_order / approxgrad", ratio, ratio / growth, ratio * growth, len(parameters["seeds"]), [path.stem])
 
 
 STATISTICS = {
@@ -142,12 +144,13 @@ def runs_of(*tables):
 
 
 def assess(claim, profile):
-    """One line of the ledger: the claim with its cells and verdict on one profile, or on the file that it names."""
-    if "file" in claim:
-        rows = pd.read_csv(ROOT / claim["file"]) if (ROOT / claim["file"]).exists() else None
+    """One line of the ledger: the claim with its cells and verdict on one profile, from the profile's experiment or file of rows."""
+    options, cells = claim.get("options", {}), []
+    if "files" in claim:
+        path = ROOT / claim["files"][profile]
+        rows, options = pd.read_csv(path) if path.exists() else None, options | {"path": path}
     else:
         rows = grid.rows(profile, claim["experiment"])[0] if claim["experiment"] in grid.load(profile).experiments else None
-    cells = []
     if rows is not None:
         for name, value in claim.get("unless", {}).items():  # another column, or a value
             rows = rows[rows[name] != (rows[value] if value in rows else value)]
@@ -155,11 +158,11 @@ def assess(claim, profile):
             rows = rows[(rows[list(claim["besides"])] != pd.Series(claim["besides"])).any(axis=1)]
         for name, values in claim.get("where", {}).items():
             rows = rows[rows[name].isin(values if isinstance(values, list) else [values])]
-        cells = list(STATISTICS[claim["statistic"]](rows, claim["by"], **claim.get("options", {})))
+        cells = list(STATISTICS[claim["statistic"]](rows, claim["by"], **options))
     missing = claim["cells"][profile] - len(cells)
     outcome = verdict(cells, missing, claim.get("above"), claim.get("below"))
     line = {name: claim[name] for name in ("id", "claim", "source", "rule", "statistic")} | {"profile": profile, "verdict": outcome}
-    return line | {"rows": claim.get("file", claim.get("experiment")), "missing_cells": missing, "cells": [_rounded(cell) for cell in cells]}
+    return line | {"rows": claim["files"][profile] if "files" in claim else claim["experiment"], "missing_cells": missing, "cells": [_rounded(cell) for cell in cells]}
 
 
 def _rounded(cell):

@@ -65,10 +65,9 @@ def test_the_first_snapshot_that_reaches_the_drop_is_found(drops, checked, first
 
 
 def run(folder, digits, capsys):
-    controls = {name: benchmark.BASELINES[name] for name in ("uniform", "class_wise_learned")}
     few = replace(digits, x_train=digits.x_train[::6], y_train=digits.y_train[::6])
-    with patch.object(benchmark, "BASELINES", controls), patch.object(benchmark.data, "load", return_value=few):
-        benchmark.main(["--quick", "--rows", str(folder / "attack.csv"), "--cache", str(folder / "cache")])
+    with patch.object(benchmark.data, "load", return_value=few):
+        benchmark.main(["--quick", "--controls", "uniform,class_wise_learned", "--rows", str(folder / "attack.csv"), "--cache", str(folder / "cache")])
     return json.loads(capsys.readouterr().out.strip().splitlines()[-1]), pd.read_csv(folder / "attack.csv")
 
 
@@ -100,16 +99,21 @@ def test_quick_run_and_its_continuation(digits, tmp_path, capsys):
 def test_the_budget_stops_a_setting(digits, tmp_path):
     loss, fresh = partial(losses.gaussian, sigma=0.5), lambda seed: make_model("lenet", digits.shape, 10, seed)
     units = dict.fromkeys(("gradient", "radius", "product", "mixed"), 1.0)
-    study = benchmark.SimpleNamespace(folder=tmp_path, splits=digits, loss=loss, make_model=fresh, units=units, budget=300, first=1, options=benchmark.QUICK["options"])
+    study = benchmark.SimpleNamespace(folder=tmp_path, splits=digits, loss=loss, make_model=fresh, units=units, budget=300, growth=1.25, first=1, options=benchmark.QUICK["options"])
     snapshots = benchmark.craft("first_order", 50, study)
     assert [snapshot["evaluations"] >= 300 for snapshot in snapshots] == [False] * (len(snapshots) - 1) + [True]
     assert snapshots[-1]["step"] < 50 and (tmp_path / f"first_order-{snapshots[-1]['step']}.npz").exists()
     grown = [b["evaluations"] / a["evaluations"] for a, b in zip(snapshots, snapshots[1:-1])]
-    assert min(grown, default=2) >= benchmark.GROWTH
+    assert min(grown, default=2) >= study.growth
 
 
-@pytest.mark.parametrize("seeds", ["0", "1,1"])
-def test_seeds_must_give_an_interval(seeds, capsys):
+@pytest.mark.parametrize("option, value, sentence", [
+    ("--seeds", "0", "--seeds must be two or more distinct whole numbers"),
+    ("--seeds", "1,1", "--seeds must be two or more distinct whole numbers"),
+    ("--growth", "1", "--growth must be above 1, not 1.0"),
+    ("--controls", "uniform,chess", "--controls must be of uniform, checkerboard"),
+])  # fmt: skip
+def test_bad_options_are_refused(option, value, sentence, capsys):
     with pytest.raises(SystemExit):
-        benchmark.main(["--quick", "--seeds", seeds])
-    assert "--seeds must be two or more distinct whole numbers" in capsys.readouterr().err
+        benchmark.main(["--quick", option, value])
+    assert sentence in capsys.readouterr().err

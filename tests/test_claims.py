@@ -60,13 +60,11 @@ def test_against_controls():
 
 
 @pytest.mark.parametrize("authors, ratio", [(0.35, 0.5), (0.2, 0.25)])  # the authors' setting gets there at its first snapshot, or never
-def test_cost(tmp_path, monkeypatch, authors, ratio):
-    monkeypatch.setattr(claims, "ROOT", tmp_path)
-    (tmp_path / "data" / "benchmarks").mkdir(parents=True)
-    (tmp_path / "data" / "benchmarks" / "attack.json").write_text(json.dumps({"parameters": {"seeds": [0, 1]}}))
+def test_cost(tmp_path, authors, ratio):
+    (tmp_path / "attack.json").write_text(json.dumps({"parameters": {"seeds": [0, 1], "growth": 2.0}}))
     lines = [("first_order", 50, 0.1), ("first_order", 100, 0.31), ("first_order", 150, 0.4), ("approxgrad", 200, authors), ("approxgrad", 400, authors)]
     table = pd.DataFrame(lines, columns=["case", "evaluations", "drop"]).assign(kind="snapshot")
-    (found,) = claims.cost(table, [], spacing=2.0)
+    (found,) = claims.cost(table, [], tmp_path / "attack.csv")
     assert (found.low, found.estimate, found.high, found.seeds) == (ratio / 2, ratio, ratio * 2, 2)
 
 
