@@ -7,12 +7,13 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import yaml
 from IPython.display import Markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for profiles/
 
-from pacd.claims import CONTROLS  # noqa: E402, F401
+from pacd.claims import CLAIMS, CONTROLS  # noqa: E402, F401
 from pacd.claims import shown as decimals  # noqa: E402
 from pacd.metrics import abstention, acr, certified_accuracy, mean_interval, paired_bootstrap, paired_drop, pairs, point_at_cap, probit_p  # noqa: E402
 from profiles import grid  # noqa: E402
@@ -29,7 +30,7 @@ ATTACK_NAME = {
 TRAINER_NAME = {"standard": "standard", "gaussian": "GA", "smoothadv": "SmoothAdv", "macer": "MACER"}
 DATA_NAME = {"mnist": "MNIST", "cifar10": "CIFAR-10", "mnist5k": "5,000 MNIST digits", "fashion_mnist": "Fashion-MNIST"}
 DATA_NAME |= {"data/downloads/cifar10-jpeg.npz": "CIFAR-10, JPEG copy"}
-COLUMN_NAME = {"sigma": "σ", "eps_linf": "eps", "crafting_trainer": "made against", "trainer": "victim"}
+COLUMN_NAME = {"l2": "mean L2", "sigma": "σ", "eps_linf": "eps", "crafting_trainer": "made against", "trainer": "victim"}
 CELL = ["dataset", "trainer", "sigma", "target_class"]
 
 plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none"})
@@ -72,6 +73,11 @@ def drop_table(rows, by=CELL, against="none"):
             | {"seeds": clean["seed"].nunique(), "points": clean["index"].nunique(), "n": clean["n"].max()}
         )
     return pd.DataFrame(lines)
+
+
+def percent(cell):
+    """A drop with its 95 % interval, as text."""
+    return "{} % [{}, {}]".format(*(round(100 * cell[name]) for name in ("drop", "low", "high")))
 
 
 def headline(rows, attack="first_order", against="none"):
@@ -128,10 +134,15 @@ def verdict(profile, experiment, table, threshold, side="above"):
     if not len(table):
         return f"not known yet, as only the cell to compare with has been run{left}"
     if len(table) == 1:
-        drop, low, high = (round(100 * table[name].iloc[0]) for name in ("drop", "low", "high"))
-        return f"the drop of the ACR is {drop} % [{low}, {high}]{left}"
-    right, whole = (table["drop"] > threshold, table["low"] > threshold) if side == "above" else (table["drop"] < threshold, table["high"] < threshold)
-    return f"the drop of the ACR lies {side} {100 * threshold:.0f} % in {right.sum()} of {len(table)} cells, with its whole interval in {whole.sum()}{left}"
+        return f"the drop of the ACR is {percent(table.iloc[0])}{left}"
+    if side == "below":
+        right, whole = table["drop"] < threshold, table["high"] < threshold
+        return f"the drop of the ACR lies below {100 * threshold:.0f} % in {right.sum()} of {len(table)} cells, with its whole interval in {whole.sum()}{left}"
+    least, most = (round(100 * value) for value in (table["drop"].min(), table["drop"].max()))
+    text = f"the ACR falls in {(table['low'] > 0).sum()} of {len(table)} cells, interval and all; the drops run from {least} to {most} %"
+    if threshold:
+        text += f", {(table['drop'] > threshold).sum()} of them above {100 * threshold:.0f} %, and {(table['low'] > threshold).sum()} with the whole interval"
+    return text + left
 
 
 def drop_figure(table, label, colour="trainer", threshold=0.3):
@@ -216,10 +227,10 @@ def accuracy_table(rows):
     return pd.DataFrame(lines)
 
 
-def verdicts(lines):
-    """How many claims have each verdict (dict), each claim counted once, by the last profile that has run it."""
+def verdicts(lines, source=""):
+    """How many claims, of a source, have each verdict (dict), each claim counted once, by the last profile that has run it."""
     last = {}
-    for line in lines:
+    for line in (line for line in lines if line["source"].startswith(source)):
         if line["cells"] or line["claim"] not in last:
             last[line["claim"]] = line["verdict"]
     return {verdict: list(last.values()).count(verdict) for verdict in ("reproduced", "partly", "not reproduced", "not run")}
@@ -241,6 +252,25 @@ def show_ledger(lines):
             "verdict, and cells with their 95 % intervals": "<br>".join([verdict, *numbers]),
         }
     return pd.DataFrame(shown.values()).style.hide(axis="index")
+
+
+def show_published(lines, profile):
+    """The published ACR of each trainer and noise level, and how far from it the clean victims of this study are."""
+    (claim,) = [claim for claim in yaml.safe_load(CLAIMS.read_text()) if claim["id"] == "fidelity"]
+    (line,) = [line for line in lines if (line["id"], line["profile"]) == ("fidelity", profile)]
+    table = [
+        {
+            "victim": TRAINER_NAME[trainer],
+            "σ": sigma,
+            "published ACR": f"{claim['options']['published'][f'{trainer} {sigma}']:.3f}",
+            "off by, %": f"{100 * cell['estimate']:.1f}",
+            "95 %, victims": f"[{100 * cell['low']:.1f}, {100 * cell['high']:.1f}]",
+            "seeds": cell["seeds"],
+        }
+        for cell in line["cells"]
+        for trainer, sigma in [cell["cell"].split(", ")]
+    ]
+    return pd.DataFrame(table).style.hide(axis="index")
 
 
 def costs(profile):

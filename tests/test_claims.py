@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,9 @@ def cell(estimate, low, high):
     ([cell(0.02, 0.0, 0.04)], 0, {"below": 0.05}, "reproduced"),
     ([cell(0.02, -0.02, 0.06)], 0, {"below": 0.05}, "partly"),
     ([cell(0.10, 0.08, 0.12)], 0, {"below": 0.05}, "not reproduced"),
+    ([cell(-0.02, -0.04, 0.0)], 0, {"above": -0.05, "below": 0.05}, "reproduced"),
+    ([cell(-0.02, -0.06, 0.02)], 0, {"above": -0.05, "below": 0.05}, "partly"),
+    ([cell(-0.06, -0.08, -0.04)], 0, {"above": -0.05, "below": 0.05}, "not reproduced"),
 ])
 def test_verdicts(cells, missing, rule, expected):
     assert verdict(cells, missing, **rule) == expected
@@ -59,13 +63,28 @@ def test_against_controls():
     assert found["uniform"].estimate == pytest.approx(0.2, abs=1e-3) and found["checkerboard"].estimate == pytest.approx(0.0, abs=1e-3)
 
 
-@pytest.mark.parametrize("authors, ratio", [(0.35, 0.5), (0.2, 0.25)])  # the authors' setting gets there at its first snapshot, or never
-def test_cost(tmp_path, authors, ratio):
+@pytest.mark.parametrize("n, off", [(100_000, -0.02), (2000, -0.01)])  # certified as it was published, or predicted from fewer draws
+def test_distance_to_a_published_acr(monkeypatch, n, off):
+    monkeypatch.setattr(claims, "predict_acr", lambda rows, n, resamples: SimpleNamespace(predicted_acr=rows["radius"].mean() + 0.01 * (n == 100_000)))
+    table = pd.concat([rows("none", 0.98, n=n), rows("first_order", 0.4, n=n)])
+    table["radius"] -= table.groupby(["attack", "seed"])["radius"].transform("mean") - table["attack"].map({"none": 0.98, "first_order": 0.4})
+    (found,) = claims.published(table, ["trainer", "sigma"], {"gaussian 0.5": 1.0}, 100_000)
+    assert (found.estimate, found.low, found.high) == pytest.approx((off, off, off)) and (found.cell, found.runs) == ("gaussian, 0.5", ["none-0.98"])
+
+
+@pytest.mark.parametrize("ours, authors, expected", [
+    ((0.1, 0.31, 0.4), (0.1, 0.35), (0.25, 0.125, 0.5)),  # both at their second snapshots, 100 and 400
+    ((0.1, 0.31, 0.4), (0.1, 0.2), (0.25, 0.0, 0.25)),  # the authors' never gets there: at most this
+    ((0.31, 0.3, 0.4), (0.1, 0.35), (0.125, 0.0, 0.25)),  # ours at its first
+    ((0.1, 0.31, 0.4), (0.35, 0.2), (0.5, 0.25, np.inf)),  # the authors' at its first: at least this
+    ((0.1, 0.2, 0.2), (0.1, 0.35), (np.inf, np.inf, np.inf)),  # ours never
+])  # fmt: skip
+def test_cost(tmp_path, ours, authors, expected):
     (tmp_path / "attack.json").write_text(json.dumps({"parameters": {"seeds": [0, 1], "growth": 2.0}}))
-    lines = [("first_order", 50, 0.1), ("first_order", 100, 0.31), ("first_order", 150, 0.4), ("approxgrad", 200, authors), ("approxgrad", 400, authors)]
+    lines = [*zip(["first_order"] * 3, (50, 100, 150), ours), *zip(["approxgrad"] * 2, (200, 400), authors)]
     table = pd.DataFrame(lines, columns=["case", "evaluations", "drop"]).assign(kind="snapshot")
     (found,) = claims.cost(table, [], tmp_path / "attack.csv")
-    assert (found.low, found.estimate, found.high, found.seeds) == (ratio / 2, ratio, ratio * 2, 2)
+    assert (found.estimate, found.low, found.high, found.seeds) == (*expected, 2)
 
 
 def test_the_cell_to_compare_with_says_nothing_about_a_claim(monkeypatch):
@@ -80,7 +99,7 @@ def test_the_cell_to_compare_with_says_nothing_about_a_claim(monkeypatch):
 
 def test_every_claim_names_what_exists():
     for claim in CLAIMS:
-        assert {"id", "claim", "source", "rule", "statistic"} <= set(claim) and ("above" in claim) != ("below" in claim)
+        assert {"id", "claim", "source", "rule", "statistic"} <= set(claim) and {"above", "below"} & set(claim)
         if "experiment" in claim:
             assert all(claim["experiment"] in grid.load(profile).experiments or not claim["cells"][profile] for profile in claims.PROFILES), claim["id"]
     assert len({claim["id"] for claim in CLAIMS}) == len(CLAIMS)
