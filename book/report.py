@@ -55,7 +55,7 @@ def provenance(profile, experiment):
     rows, missing = grid.rows(profile, experiment)
     there = len(grid.load(profile).experiments[experiment]) - missing
     first = rows.iloc[0]
-    data = DATA_NAME.get(first["dataset"], first["dataset"]) + (f", {first['train_size']:,.0f} training images" if first["train_size"] > 0 else "")
+    data = DATA_NAME.get(first["dataset"], first["dataset"]) + (f", {first['train_size']:,.0f} training images" if pd.notna(first["train_size"]) else "")
     return Markdown(
         f"*Profile `{profile}` ({data}): {there} of {there + missing} runs are there, {rows['index'].nunique()} test points, n = {first['n0']:,} + "
         f"{rows['n'].max():,}, α = {first['alpha']:g}. `make study PROFILE={profile} EXPERIMENT={experiment}` makes them.*"
