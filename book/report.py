@@ -254,15 +254,20 @@ def show_ledger(lines):
     return pd.DataFrame(shown.values()).style.hide(axis="index")
 
 
+def claim(name):
+    """A claim with its rule, from ``data/claims.yaml``."""
+    (found,) = [claim for claim in yaml.safe_load(CLAIMS.read_text()) if claim["id"] == name]
+    return found
+
+
 def show_published(lines, profile):
     """The published ACR of each trainer and noise level, and how far from it the clean victims of this study are."""
-    (claim,) = [claim for claim in yaml.safe_load(CLAIMS.read_text()) if claim["id"] == "fidelity"]
     (line,) = [line for line in lines if (line["id"], line["profile"]) == ("fidelity", profile)]
     table = [
         {
             "victim": TRAINER_NAME[trainer],
             "σ": sigma,
-            "published ACR": f"{claim['options']['published'][f'{trainer} {sigma}']:.3f}",
+            "published ACR": f"{claim('fidelity')['options']['published'][f'{trainer} {sigma}']:.3f}",
             "off by, %": f"{100 * cell['estimate']:.1f}",
             "95 %, victims": f"[{100 * cell['low']:.1f}, {100 * cell['high']:.1f}]",
             "seeds": cell["seeds"],
