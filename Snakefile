@@ -35,7 +35,7 @@ rule book:
     input:
         rules.study.input,
         METHOD,
-        [str(path) for path in Path("data/results").rglob("*.*") if PROFILE not in path.parts],
+        [str(path) for path in Path("data/results").rglob("*.*") if not {PROFILE, "audit", "local"} & set(path.parts)],  # no results of this run or of the reader's own
         [path for path in map(str, Path("book").rglob("*.*")) if not path.startswith(("book/_build", "book/runs", "book/conf.py")) and "__pycache__" not in path],
         READERS,
         [str(path) for path in (*Path("data/benchmarks").glob("*.*"), *Path("data").glob("claims.*"))],
