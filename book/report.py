@@ -256,18 +256,19 @@ def show_ledger(lines):
 
 def claim(name):
     """A claim with its rule, from ``data/claims.yaml``."""
-    (found,) = [claim for claim in yaml.safe_load(CLAIMS.read_text()) if claim["id"] == name]
+    (found,) = [entry for entry in yaml.safe_load(CLAIMS.read_text()) if entry["id"] == name]
     return found
 
 
 def show_published(lines, profile):
     """The published ACR of each trainer and noise level, and how far from it the clean victims of this study are."""
+    acrs = claim("fidelity")["options"]["published"]
     (line,) = [line for line in lines if (line["id"], line["profile"]) == ("fidelity", profile)]
     table = [
         {
             "victim": TRAINER_NAME[trainer],
             "σ": sigma,
-            "published ACR": f"{claim('fidelity')['options']['published'][f'{trainer} {sigma}']:.3f}",
+            "published ACR": f"{acrs[f'{trainer} {sigma}']:.3f}",
             "off by, %": f"{100 * cell['estimate']:.1f}",
             "95 %, victims": f"[{100 * cell['low']:.1f}, {100 * cell['high']:.1f}]",
             "seeds": cell["seeds"],
