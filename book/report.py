@@ -23,7 +23,7 @@ TRAINER_COLOUR = {"standard": "#000000", "gaussian": "#0072B2", "smoothadv": "#D
 # Clean is solid, PACD dashed, a control dotted: told apart without colour too.
 ATTACK_STYLE = {"none": "-", "first_order": "--"}
 ATTACK_NAME = {
-    "none": "clean", "first_order": "PACD", "cg": "PACD, CG", "neumann": "PACD, Neumann", "approxgrad": "authors' setting",
+    "none": "clean", "first_order": "PACD", "cg": "PACD, CG", "direct_search": "PACD, direct search", "neumann": "PACD, Neumann", "approxgrad": "authors' setting",
     "gradient_matching": "gradient matching", "accuracy": "against standard training",
     "class_wise_learned": "control: class-wise learned",
 }  # fmt: skip

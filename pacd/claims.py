@@ -89,10 +89,10 @@ def rounding(rows, by):
             yield Cell(label(cell), -result.drop, -result.high, -result.low, len(seeds), runs_of(table))
 
 
-def against_controls(rows, by):
-    """What first-order PACD takes off the ACR of each control's victims."""
+def against_controls(rows, by, attack="first_order"):
+    """What an attack takes off the ACR of each control's victims."""
     for control in sorted(set(rows["attack"]) & set(CONTROLS)):
-        compared = rows[rows["attack"].isin(["first_order", control])]
+        compared = rows[rows["attack"].isin([attack, control])]
         for cell in drop(compared, by, control):
             yield cell._replace(cell=control)
 

@@ -10,6 +10,7 @@ import torch
 from pacd.attack import METHODS, method, poison
 from pacd.baselines import LEARNED, PATTERNS, craft, learn
 from pacd.data import DataError, Splits, load
+from pacd.direct_search import SEARCHES, search
 from pacd.int8 import check_device, quantised
 from pacd.losses import TRAINERS
 from pacd.models import make_model
@@ -52,6 +53,8 @@ def chosen_attack(name, options):
         return partial(poison, method=method(name, options))
     if name in LEARNED:
         return learn(name, options)
+    if name in SEARCHES:
+        return search(options)
     if options:
         raise SettingsError(f"attack_options must be empty for the control {name!r}, not {options}.")
     return partial(craft, pattern=PATTERNS[name])

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 TRAINERS = ("standard", "gaussian", "smoothadv", "macer")
 ARCHITECTURES = ("lenet", "mlp", "cnn", "resnet20", "resnet56", "vgg")
 METHODS = ("first_order", "cg", "neumann", "approxgrad", "accuracy", "gradient_matching")
+SEARCHES = ("direct_search",)
 BASELINES = (
     "uniform", "checkerboard", "random_sign", "random_uniform", "low_frequency", "mean_difference", "error_minimising",
     "robust_error_minimising", "class_wise_learned",
@@ -142,7 +143,7 @@ class Settings(DataSettings):
 class PoisonSettings(Settings):
     """notebooks/poison.ipynb; ``trainer`` is the crafting trainer."""
 
-    attack: one_of(METHODS + BASELINES)
+    attack: one_of(METHODS + SEARCHES + BASELINES)
     attack_options: Annotated[dict[str, Any], allowed("a dict of the method's own parameters, such as {'step': 0.01}; empty for a fixed pattern")]
     eps_linf: Annotated[float, allowed("a number between 0 and 1, pixel units", ge=0, le=1)]
     fraction: Annotated[float, allowed("a share of the target class, above 0 and at most 1", gt=0, le=1)]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pacd import attack, baselines, losses, models, settings
+from pacd import attack, baselines, direct_search, losses, models, settings
 from pacd.settings import PoisonSettings, SettingsError, VictimSettings
 from profiles import grid
 
@@ -19,6 +19,7 @@ def test_the_notebooks_own_defaults_are_allowed():
 def test_names_are_those_of_the_method():
     assert settings.TRAINERS == tuple(losses.TRAINERS)
     assert settings.ARCHITECTURES == tuple(models.MODELS)
+    assert settings.SEARCHES == direct_search.SEARCHES
     assert settings.METHODS == tuple(attack.METHODS) and settings.BASELINES == tuple(baselines.BASELINES)
 
 

@@ -1,0 +1,77 @@
+"""Direct search: the attack's promises, patterns that are smooth, and the best pattern found where it is known."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pacd import direct_search as ds
+from pacd.experiment import chosen_attack, trainer
+from pacd.models import make_model
+
+SETTING = {"target_class": 8, "eps_linf": 0.1, "sigma": 0.5, "steps": 4}
+
+
+@pytest.fixture
+def few(digits):
+    """Every eighth training digit."""
+    return replace(digits, x_train=digits.x_train[::8], y_train=digits.y_train[::8])
+
+
+def craft(splits, **changes):
+    attack = chosen_attack("direct_search", {"epochs": 1, "draws": 2})
+    return attack(splits, lambda s: make_model("lenet", splits.shape, 10, s), trainer("gaussian", {}, 0.5), **{**SETTING, **changes})
+
+
+def test_poison_stays_in_the_ball_and_in_its_class(few):
+    index, images, trace = craft(few, fraction=0.5)
+    change = images - few.x_train[index]
+    assert len(index) == round(0.5 * (few.y_train == 8).sum().item()) and (few.y_train[index] == 8).all()
+    assert images.min() >= 0 and images.max() <= 1 and 0.09 < change.abs().max() <= 0.1 + 6e-8
+    assert len(trace) == 4 + 2 and all(math.isfinite(t["soft_radius"]) for t in trace)
+    assert torch.equal(craft(few, eps_linf=0.0, steps=1)[1], few.x_train[few.y_train == 8])
+
+
+def test_poison_is_a_function_of_its_seed_and_of_the_validation_images(few):
+    first, again, other = (craft(few, seed=seed, steps=2)[1] for seed in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    unreadable = replace(few, x_val=torch.full_like(few.x_val, float("nan")))
+    assert all(math.isnan(t["soft_radius"]) for t in craft(unreadable, steps=2)[2])
+
+
+def test_unknown_option_is_refused():
+    with pytest.raises(ValueError, match="attack_options of direct_search may hold order, .*, not 'epoch'"):
+        chosen_attack("direct_search", {"epoch": 1})
+
+
+@pytest.mark.parametrize("order, low, high", [(2, 0.93, 1.0), (3, 0.88, 0.99), (14, 0.5, 0.85)])
+def test_patterns_of_low_order_are_smooth(order, low, high):
+    generator = torch.Generator().manual_seed(0)
+    patterns = torch.cat([ds.smooth_signs((1, 28, 28), order, generator) for _ in range(50)])
+    assert (patterns.abs() == 1).all() and not torch.equal(patterns[0], patterns[1])
+    agree = (patterns[..., 1:] == patterns[..., :-1]).float().mean() / 2 + (patterns[:, :, 1:] == patterns[:, :, :-1]).float().mean() / 2
+    assert low < agree < high
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 32])
+def test_the_best_pattern_is_kept(few, monkeypatch, steps):
+    """Victims that learn nothing but the poison's mean brightness; the darkest is the best."""
+    seen = []
+
+    def train(model, x, y, loss, *, seed, **setting):
+        model.append(x[y == 8].mean().item())
+        seen.append((seed, model[0]))
+
+    model = type("Model", (list,), {"eval": lambda self: None})
+    monkeypatch.setattr(ds, "train", train)
+    monkeypatch.setattr(ds, "soft_radius", lambda model, x, *rest: torch.full((len(x),), model[0]))
+    index, images, trace = ds.search({})(few, lambda seed: model(), None, **{**SETTING, "steps": steps})
+    first = [brightness for seed, brightness in seen if seed == seen[0][0]]
+    assert len(first) == steps == len(set(first)) and images.mean().item() == pytest.approx(min(first), abs=1e-6)
+    rounds, left = [], steps
+    for _ in range(max(1, math.ceil(math.log2(steps)))):
+        rounds.append(left)
+        left = math.ceil(left / 2)
+    assert left == 1 and [[t["round"] for t in trace].count(r) for r in range(len(rounds))] == rounds
+    assert len({seed for seed, _ in seen}) == len(rounds)  # each round another victim, the same for all
