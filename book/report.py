@@ -216,6 +216,17 @@ def shortcut_figure(rows, trainer="gaussian"):
     return figure
 
 
+def pattern_figure(patterns, eps):
+    """Mean changes of poisons side by side; ``patterns`` maps a name to an array (H, W), ``eps`` is the end of the scale."""
+    figure, axes = plt.subplots(1, len(patterns), figsize=(3 * len(patterns) + 1, 3), layout="constrained")
+    for axis, (name, pattern) in zip(axes, patterns.items()):
+        image = axis.imshow(pattern, cmap="PuOr", vmin=-eps, vmax=eps)
+        axis.set_title(name, fontsize=11)
+        axis.set_axis_off()
+    figure.colorbar(image, ax=axes, label="mean change (pixel units)", shrink=0.8)
+    return figure
+
+
 def accuracy_table(rows):
     """Accuracy of the target class without noise, clean and poisoned, in per cent, and its fall in points, for each victim trainer."""
     lines = []

@@ -99,5 +99,7 @@ def test_a_planted_shortcut_is_seen(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     share = pd.read_csv(tmp_path / "rows.csv").set_index(["victim", "images", "strength"])["share"]
     assert len(share) == 8
+    pattern = pd.read_csv(tmp_path / "rows_pattern.csv").to_numpy()
+    assert pattern.shape == (28, 28) and pattern[0, 0] > 0.7 and pattern[0, 10] == 0  # bright and dark squares, and no pixel below 0
     assert share["clean", "target", 0.0] > 0.5 > share["clean", "others", 1.0]
     assert share["poisoned", "others", 1.0] > 0.5 > share["poisoned", "others", 0.0]
