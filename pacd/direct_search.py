@@ -35,6 +35,14 @@ class Search:
     draws: int = 16
     temperature: float = 16.0
 
+    def __post_init__(self):
+        for name in ("order", "epochs", "batch", "draws"):
+            if not (type(getattr(self, name)) is int and getattr(self, name) >= 1):
+                raise ValueError(f"attack_options: {name} of direct_search must be a whole number, 1 or above, not {getattr(self, name)!r}.")
+        for name in ("lr", "temperature"):
+            if not (type(getattr(self, name)) in (int, float) and 0 < getattr(self, name) < math.inf):
+                raise ValueError(f"attack_options: {name} of direct_search must be a number above 0, not {getattr(self, name)!r}.")
+
 
 def search(options):
     """The attack with some of the constants of :class:`Search` replaced, ``direct_search(splits, make_model, loss, **setting)``.
@@ -42,7 +50,7 @@ def search(options):
     Raises
     ------
     ValueError
-        If an option is unknown.
+        If an option is unknown or impossible.
     """
     known = [field.name for field in fields(Search)]
     for option in options:

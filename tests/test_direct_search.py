@@ -40,9 +40,16 @@ def test_poison_is_a_function_of_its_seed_and_of_the_validation_images(few):
     assert all(math.isnan(t["soft_radius"]) for t in craft(unreadable, steps=2)[2])
 
 
-def test_unknown_option_is_refused():
-    with pytest.raises(ValueError, match="attack_options of direct_search may hold order, .*, not 'epoch'"):
-        chosen_attack("direct_search", {"epoch": 1})
+@pytest.mark.parametrize("options, sentence", [
+    ({"epoch": 1}, "attack_options of direct_search may hold order, .*, not 'epoch'"),
+    ({"order": 0}, "order of direct_search must be a whole number, 1 or above, not 0"),
+    ({"epochs": 1.5}, "epochs of direct_search must be a whole number, 1 or above, not 1.5"),
+    ({"lr": float("inf")}, "lr of direct_search must be a number above 0, not inf"),
+    ({"temperature": "hot"}, "temperature of direct_search must be a number above 0, not 'hot'"),
+])
+def test_a_wrong_option_is_refused(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        chosen_attack("direct_search", options)
 
 
 @pytest.mark.parametrize("order, low, high", [(2, 0.93, 1.0), (3, 0.88, 0.99), (14, 0.5, 0.85)])
