@@ -1,7 +1,7 @@
 """PACD without a hypergradient: the bilevel problem by direct search (method page, sec-direct-search).
 
 The outer objective, the soft radius of validation images once a model has learned from the poison, is evaluated as it stands:
-short victims train from scratch. What is searched are smooth patterns, one for the whole class.
+short victims train from scratch. What is searched are smooth patterns for the whole class.
 """
 
 import math
@@ -24,11 +24,13 @@ class Search:
     """What a search may be told.
 
     order : patterns are signs of random sums of the cosines cos(pi i r) cos(pi j c), i + j < order, of row r and column c in [0, 1].
+    strokes : every second pattern brightens the whole background and keeps its signs for the strokes, pixels above 0.5.
     epochs, batch, lr : of the short victims; their step size falls along a cosine.
     draws, temperature : of the soft radius.
     """
 
     order: int = 3
+    strokes: bool = False
     epochs: int = 3
     batch: int = 100
     lr: float = 1e-3
@@ -39,6 +41,8 @@ class Search:
         for name in ("order", "epochs", "batch", "draws"):
             if not (type(getattr(self, name)) is int and getattr(self, name) >= 1):
                 raise ValueError(f"attack_options: {name} of direct_search must be a whole number, 1 or above, not {getattr(self, name)!r}.")
+        if type(self.strokes) is not bool:
+            raise ValueError(f"attack_options: strokes of direct_search must be True or False, not {self.strokes!r}.")
         for name in ("lr", "temperature"):
             if not (type(getattr(self, name)) in (int, float) and 0 < getattr(self, name) < math.inf):
                 raise ValueError(f"attack_options: {name} of direct_search must be a number above 0, not {getattr(self, name)!r}.")
@@ -90,7 +94,9 @@ def direct_search(splits, make_model, loss, *, method, target_class, eps_linf, s
     generator = torch.Generator(splits.x_train.device).manual_seed(seed)
     index = target_rows(splits.y_train, target_class, fraction, generator)
     clean, mine = splits.x_train[index], splits.y_val == target_class
-    left = [eps_linf * smooth_signs(splits.shape, method.order, generator).to(clean) for _ in range(steps)]
+    left = [smooth_signs(splits.shape, method.order, generator).to(clean) for _ in range(steps)]
+    if method.strokes:  # now a pattern for each image
+        left[1::2] = [torch.where(clean > 0.5, pattern, 1.0) for pattern in left[1::2]]
     radii, trace = [[] for _ in left], []
 
     def victim_radius(images, victim_seed):
@@ -105,10 +111,10 @@ def direct_search(splits, make_model, loss, *, method, target_class, eps_linf, s
 
     for halving in range(max(1, math.ceil(math.log2(steps)))):
         for pattern, own in zip(left, tqdm(radii, disable=not progress, leave=False)):
-            own.append(victim_radius(project(clean + pattern, clean, eps_linf), 1000 * (seed + 1) + halving))
+            own.append(victim_radius(project(clean + eps_linf * pattern, clean, eps_linf), 1000 * (seed + 1) + halving))
             trace.append({"step": len(trace), "soft_radius": own[-1], "residual": float("nan"), "round": halving})
         best = sorted(range(len(left)), key=lambda i: sum(radii[i]))[: math.ceil(len(left) / 2)]
         left, radii = [left[i] for i in best], [radii[i] for i in best]
         if watch:
-            watch(len(trace) - 1, index, project(clean + left[0], clean, eps_linf))
-    return index, project(clean + left[0], clean, eps_linf), trace
+            watch(len(trace) - 1, index, project(clean + eps_linf * left[0], clean, eps_linf))
+    return index, project(clean + eps_linf * left[0], clean, eps_linf), trace

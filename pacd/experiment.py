@@ -42,7 +42,7 @@ def setup(settings):
         raise DataError(f"target_class must be below {splits.classes} for {settings.dataset}, not {settings.target_class}.")
 
     def model(seed):
-        return make_model(settings.architecture, splits.shape, splits.classes, seed).to(device)
+        return make_model(settings.architecture, splits.shape, splits.classes, seed, settings.normalisation).to(device)
 
     return Setup(splits, loss, model)
 

@@ -86,6 +86,8 @@ def vgg(shape, classes):
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
 
 
+NORMALISATIONS = {"centred": (0.5, 0.5), "none": (0.0, 1.0), "mnist": (0.1307, 0.3081)}  # mean, std; the last those of MNIST's training pixels
+
 MODELS = {"lenet": lenet, "mlp": mlp, "cnn": cnn, "resnet20": partial(resnet, depth=20), "resnet56": partial(resnet, depth=56), "vgg": vgg}
 
 
@@ -100,7 +102,7 @@ def split_affine(model):
     return model[:stop], model[stop:]
 
 
-def make_model(name, shape, classes, seed):
+def make_model(name, shape, classes, seed, normalisation="centred"):
     """A freshly initialised network.
 
     Parameters
@@ -113,6 +115,8 @@ def make_model(name, shape, classes, seed):
         Number of outputs.
     seed : int
         Seed of the initial weights; the global random state is left as it was.
+    normalisation : str
+        A key of ``NORMALISATIONS``, the constants of the first layer.
 
     Returns
     -------
@@ -121,5 +125,5 @@ def make_model(name, shape, classes, seed):
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = nn.Sequential(Normalise(0.5, 0.5), *MODELS[name](shape, classes))
+        model = nn.Sequential(Normalise(*NORMALISATIONS[normalisation]), *MODELS[name](shape, classes))
     return model.to(memory_format=torch.channels_last)

@@ -90,12 +90,12 @@ def read_rows(*paths):
     FileNotFoundError
         If a file of rows or its manifest is missing.
     """
-    tables = []
+    tables = []  # rows from before ``normalisation`` was a parameter are of centred networks
     for path in map(Path, paths):
         facts, rows = json.loads(manifest_path(path).read_text()), pd.read_csv(path)
         poison = facts["poison"] or {"attack": "none", "trainer": "none", "architecture": "none"}
         accuracies = pd.DataFrame.from_dict(facts["accuracy"], orient="index").add_prefix("accuracy_").rename(index=int)
-        facts = {**poison, **(facts.get("distortion") or {}), **facts["parameters"], "run": path.stem}
+        facts = {"normalisation": "centred", **poison, **(facts.get("distortion") or {}), **facts["parameters"], "run": path.stem}
         facts |= {f"crafting_{name}": poison[name] for name in ("trainer", "architecture")} | {"poison_seed": poison.get("seed")}
         facts["attack_options"] = ", ".join(f"{k} = {v}" for k, v in poison.get("attack_options", {}).items())
         rows = rows.assign(**{k: v for k, v in facts.items() if k not in rows and not isinstance(v, (list, dict))})

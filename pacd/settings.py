@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 # (tests/test_settings.py holds the two equal).
 TRAINERS = ("standard", "gaussian", "smoothadv", "macer")
 ARCHITECTURES = ("lenet", "mlp", "cnn", "resnet20", "resnet56", "vgg")
+NORMALISATIONS = ("centred", "none", "mnist")
 METHODS = ("first_order", "cg", "neumann", "approxgrad", "accuracy", "gradient_matching")
 SEARCHES = ("direct_search",)
 BASELINES = (
@@ -135,6 +136,7 @@ class Settings(DataSettings):
     trainer_options: Annotated[dict[str, Any], allowed("a dict of the trainer's own parameters, such as {'draws': 4}")]
     sigma: Positive
     architecture: one_of(ARCHITECTURES)
+    normalisation: one_of(NORMALISATIONS)
     target_class: Annotated[int, allowed("the number of a class, 0 or above", ge=0)]
     device: Annotated[Literal["auto", "cpu", "cuda"], allowed("one of auto, cpu, cuda")]
     threads: Threads

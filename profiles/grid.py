@@ -20,7 +20,7 @@ from pacd.results import read_rows
 from pacd.settings import CuratorSettings, PoisonSettings, SettingsError, VictimSettings
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARED = ("dataset", "data_root", "split_seed", "train_size", "trainer", "sigma", "architecture", "target_class", "device", "threads")
+SHARED = ("dataset", "data_root", "split_seed", "train_size", "trainer", "sigma", "architecture", "normalisation", "target_class", "device", "threads")
 
 
 class Grid(NamedTuple):

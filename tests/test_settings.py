@@ -19,6 +19,7 @@ def test_the_notebooks_own_defaults_are_allowed():
 def test_names_are_those_of_the_method():
     assert settings.TRAINERS == tuple(losses.TRAINERS)
     assert settings.ARCHITECTURES == tuple(models.MODELS)
+    assert settings.NORMALISATIONS == tuple(models.NORMALISATIONS)
     assert settings.SEARCHES == direct_search.SEARCHES
     assert settings.METHODS == tuple(attack.METHODS) and settings.BASELINES == tuple(baselines.BASELINES)
 
