@@ -42,6 +42,7 @@ def test_poison_is_a_function_of_its_seed_and_of_the_validation_images(few):
 
 @pytest.mark.parametrize("options, sentence", [
     ({"epoch": 1}, "attack_options of direct_search may hold order, .*, not 'epoch'"),
+    ({"strokes": 1}, "strokes of direct_search must be True or False, not 1"),
     ({"order": 0}, "order of direct_search must be a whole number, 1 or above, not 0"),
     ({"epochs": 1.5}, "epochs of direct_search must be a whole number, 1 or above, not 1.5"),
     ({"lr": float("inf")}, "lr of direct_search must be a number above 0, not inf"),
@@ -59,6 +60,21 @@ def test_patterns_of_low_order_are_smooth(order, low, high):
     assert (patterns.abs() == 1).all() and not torch.equal(patterns[0], patterns[1])
     agree = (patterns[..., 1:] == patterns[..., :-1]).float().mean() / 2 + (patterns[:, :, 1:] == patterns[:, :, :-1]).float().mean() / 2
     assert low < agree < high
+
+
+def test_every_second_pattern_is_for_the_strokes(few, monkeypatch):
+    """It brightens the background of every image, and its strokes are those of the pattern itself; the first patterns are as without."""
+    seen = {True: [], False: []}
+    clean, ball = few.x_train[few.y_train == 8], 0.1
+    for strokes in seen:
+        monkeypatch.setattr(ds, "train", lambda model, x, y, *rest, **setting: seen[strokes].append(x[y == 8]))
+        ds.search({"draws": 1, "strokes": strokes})(few, lambda s: make_model("lenet", few.shape, 10, s), None, **{**SETTING, "eps_linf": ball})
+    for i, (separate, joint) in enumerate(zip(seen[True][:4], seen[False][:4])):
+        background = clean <= 0.5
+        assert torch.equal(separate[~background], joint[~background])
+        expected = clean + ball if i % 2 else joint
+        assert torch.allclose(separate[background], expected[background], atol=1e-6)
+    assert any(not torch.equal(a, b) for a, b in zip(*seen.values()))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 32])

@@ -20,6 +20,13 @@ def test_every_network_takes_every_data_set_and_its_seed(name, shape):
     assert torch.equal(model(x), again(x)) and not torch.equal(model(x), other(x))
 
 
+@pytest.mark.parametrize("name, mean, std", [("centred", 0.5, 0.5), ("none", 0, 1), ("mnist", 0.1307, 0.3081)])
+def test_the_first_layer_scales_as_asked_and_the_weights_stay(name, mean, std):
+    x = torch.rand(2, 1, 28, 28)
+    model = make_model("lenet", (1, 28, 28), 10, 0, name).eval()
+    assert torch.allclose(model(x), make_model("lenet", (1, 28, 28), 10, 0, "none").eval()((x - mean) / std), atol=1e-5)
+
+
 @pytest.mark.parametrize("name", COUNTS)
 def test_sizes_are_those_of_the_papers(name):
     shape = (1, 28, 28) if name == "lenet" else (3, 32, 32)

@@ -56,6 +56,11 @@ def test_rows_of_a_clean_and_a_poisoned_victim(poison, tmp_path):
     assert set(poisoned["poison_seed"]) == {0} and clean["poison_seed"].isna().all()
 
 
+def test_rows_from_before_normalisation_was_a_parameter_are_of_centred_networks():
+    old = next(path for path in sorted((ROOT / "data" / "results" / "laptop").glob("mnist-*.json")) if "normalisation" not in json.loads(path.read_text())["parameters"])
+    assert set(read_rows(old.with_suffix(".csv"))["normalisation"]) == {"centred"}
+
+
 def test_repeating_a_run_repeats_its_rows(tmp_path):
     first, again = (victim(tmp_path, name) for name in ("a.csv", "b.csv"))
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes() and len(first) == len(again)

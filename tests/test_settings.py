@@ -41,6 +41,7 @@ def test_names_are_those_of_the_method():
     ("victim", {"poison_file": "poison.zip"}, "poison_file must be None for clean data, or the path"),
     ("victim", {"empirical_steps": -1}, "empirical_steps must be 0 for no attack on the victim, or a whole number of PGD steps"),
     ("victim", {"empirical_steps": 3, "precision": "int8"}, "empirical_steps must be 0 with precision 'int8'"),
+    ("victim", {"normalisation": "center"}, "normalisation must be one of centred, none, mnist, not 'center'; did you mean 'centred'\\?"),
     ("victim", {"noise_seed": 2**31}, "noise_seed must be a whole number from 0 to 2147483647"),
     ("victim", {"precision": "int4"}, "precision must be one of float32, bfloat16, int8, not 'int4'"),
     ("victim", {"curation": "jpg"}, "curation must be one of none, .*, not 'jpg'; did you mean 'jpeg'\\?"),
