@@ -30,4 +30,4 @@ lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 --no-annotate --no-header --quiet --output-file requirements.lock
 
 clean:
-	rm -rf book/_build book/runs data/executed data/results/smoke data/poison/smoke .snakemake
+	rm -rf book/_build book/runs data/executed data/checkpoints data/results/smoke data/poison/smoke .snakemake

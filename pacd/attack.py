@@ -12,6 +12,7 @@ from functools import partial
 import torch
 from tqdm import tqdm
 
+from pacd.checkpoint import NOTHING
 from pacd.hypergradient import SOLVERS, Hypergradient, hypergradient, matching
 from pacd.smoothing import soft_radius
 from pacd.steps import AdamSlots, Momentum, blur
@@ -109,7 +110,7 @@ def method(name, options):
     return replace(METHODS[name], **options)
 
 
-def poison(splits, make_model, loss, *, method, target_class, eps_linf, sigma, steps, fraction=1.0, seed=0, progress=False, watch=None):
+def poison(splits, make_model, loss, *, method, target_class, eps_linf, sigma, steps, fraction=1.0, seed=0, progress=False, watch=None, checkpoint=NOTHING):
     """Optimise the poison of one class.
 
     Parameters
@@ -135,6 +136,8 @@ def poison(splits, make_model, loss, *, method, target_class, eps_linf, sigma, s
     progress : bool
     watch : callable, optional
         ``watch(step, index, images)`` after every poison step, for those who measure on the way.
+    checkpoint : Checkpoint
+        Where the state is kept whenever a new model starts, as then nothing of the last one matters, and found again after a kill.
 
     Returns
     -------
@@ -161,11 +164,13 @@ def poison(splits, make_model, loss, *, method, target_class, eps_linf, sigma, s
     moving = torch.zeros_like(clean[:1]) if method.class_wise else images
     direction = Momentum(moving, method.momentum) if method.sign else AdamSlots(moving)
     pick = partial(_pick, generator=generator)
-    trace = []
+    parts = images, moving, direction, generator
+    trace = checkpoint.resume(parts, [])
 
-    for step in tqdm(range(steps), disable=not progress, leave=False):
+    for step in tqdm(range(len(trace), steps), disable=not progress, leave=False):
         since = step % method.restart
         if since == 0:
+            checkpoint.keep(parts, trace)
             model = make_model(1000 * seed + step)
             parameters = list(model.parameters())
             optimizer = torch.optim.Adam(parameters, lr=method.inner_lr)
@@ -188,8 +193,8 @@ def poison(splits, make_model, loss, *, method, target_class, eps_linf, sigma, s
         if method.blur:
             gradient = blur(gradient, method.blur)
         if method.class_wise:
-            moving = (moving - method.step * direction([0], gradient.mean(0, keepdim=True))).clamp(-eps_linf, eps_linf)
-            images = project(clean + moving, clean, eps_linf)
+            moving.sub_(method.step * direction([0], gradient.mean(0, keepdim=True))).clamp_(-eps_linf, eps_linf)
+            images[:] = project(clean + moving, clean, eps_linf)
         else:
             images[hit] = project(u.detach() - method.step * direction(hit, gradient), clean[hit], eps_linf)
         trace.append({"step": step, OBJECTIVES[method.objective]: value, "residual": residual})

@@ -12,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from pacd.attack import project, target_rows
+from pacd.checkpoint import NOTHING
 from pacd.smoothing import soft_radius
 from pacd.train import train
 
@@ -72,7 +73,7 @@ def smooth_signs(shape, order, generator):
     return torch.where(torch.tensordot(weights, torch.stack(basis), 1) > 0, 1.0, -1.0)[None, None]
 
 
-def direct_search(splits, make_model, loss, *, method, target_class, eps_linf, sigma, steps, fraction=1.0, seed=0, progress=False, watch=None):
+def direct_search(splits, make_model, loss, *, method, target_class, eps_linf, sigma, steps, fraction=1.0, seed=0, progress=False, watch=None, checkpoint=NOTHING):
     """The pattern of ``steps`` random ones that leaves short victims the smallest soft radius on validation images.
 
     Successive halving (Karnin, Koren and Somekh, ICML 2013): in each round every pattern that is left trains one more victim, with the same
@@ -98,6 +99,7 @@ def direct_search(splits, make_model, loss, *, method, target_class, eps_linf, s
     if method.strokes:  # now a pattern for each image
         left[1::2] = [torch.where(clean > 0.5, pattern, 1.0) for pattern in left[1::2]]
     radii, trace = [[] for _ in left], []
+    known = [line["soft_radius"] for line in checkpoint.resume([], [])]  # of the victims that were trained before a kill
 
     def victim_radius(images, victim_seed):
         x = splits.x_train.clone()
@@ -111,8 +113,10 @@ def direct_search(splits, make_model, loss, *, method, target_class, eps_linf, s
 
     for halving in range(max(1, math.ceil(math.log2(steps)))):
         for pattern, own in zip(left, tqdm(radii, disable=not progress, leave=False)):
-            own.append(victim_radius(project(clean + eps_linf * pattern, clean, eps_linf), 1000 * (seed + 1) + halving))
+            images = project(clean + eps_linf * pattern, clean, eps_linf)
+            own.append(known[len(trace)] if len(trace) < len(known) else victim_radius(images, 1000 * (seed + 1) + halving))
             trace.append({"step": len(trace), "soft_radius": own[-1], "residual": float("nan"), "round": halving})
+            checkpoint.keep([], trace)
         best = sorted(range(len(left)), key=lambda i: sum(radii[i]))[: math.ceil(len(left) / 2)]
         left, radii = [left[i] for i in best], [radii[i] for i in best]
         if watch:

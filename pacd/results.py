@@ -34,16 +34,22 @@ def manifest(settings, started, **facts):
     """What made a result: parameters, facts, code commit, versions, device and seconds since ``started``."""
     import torch
 
-    on_gpu = getattr(settings, "device", "cpu") != "cpu" and torch.cuda.is_available()
-    device = torch.cuda.get_device_name() if on_gpu else f"CPU {platform.machine()}"
     return {
         "parameters": settings.model_dump(),
         **facts,
         "commit": _commit(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "device": device,
+        "device": device_name(settings),
         "seconds": round(time.time() - started, 1),
     }
+
+
+def device_name(settings):
+    """The GPU's name, or the CPU's architecture, as settings choose between them."""
+    import torch
+
+    on_gpu = getattr(settings, "device", "cpu") != "cpu" and torch.cuda.is_available()
+    return torch.cuda.get_device_name() if on_gpu else f"CPU {platform.machine()}"
 
 
 def _commit():

@@ -5,8 +5,12 @@ import math
 import torch
 from tqdm import tqdm
 
+from pacd.checkpoint import NOTHING
 
-def train(model, x, y, loss, *, epochs, batch, lr, weight_decay=0.0, schedule="constant", augment=None, seed=0, progress=False):
+
+def train(
+    model, x, y, loss, *, epochs, batch, lr, weight_decay=0.0, schedule="constant", augment=None, seed=0, progress=False, checkpoint=NOTHING
+):  # fmt: skip
     """Train a network in place with Adam.
 
     Parameters
@@ -28,6 +32,8 @@ def train(model, x, y, loss, *, epochs, batch, lr, weight_decay=0.0, schedule="c
         Seed of the order of the images and of the noise.
     progress : bool
         Show a progress bar.
+    checkpoint : Checkpoint
+        Where the state is kept between epochs, and found again after a kill.
 
     Returns
     -------
@@ -46,10 +52,11 @@ def train(model, x, y, loss, *, epochs, batch, lr, weight_decay=0.0, schedule="c
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, decay)
     x = x.contiguous(memory_format=torch.channels_last)
     model.train()
-    history = []
+    parts = model, optimizer, scheduler, generator, torch.default_generator
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for epoch in tqdm(range(epochs), disable=not progress, leave=False):
+        history = checkpoint.resume(parts, [])
+        for epoch in tqdm(range(len(history), epochs), disable=not progress, leave=False):
             total = torch.zeros((), device=x.device)
             for rows in torch.randperm(len(x), generator=generator, device=x.device).split(batch):
                 images = augment(x[rows]) if augment else x[rows]
@@ -62,4 +69,5 @@ def train(model, x, y, loss, *, epochs, batch, lr, weight_decay=0.0, schedule="c
             history.append(total.item() / len(x))
             if not torch.isfinite(total):
                 raise FloatingPointError(f"the training loss is not finite in epoch {epoch + 1}; lower lr or raise batch.")
+            checkpoint.keep(parts, history)
     return history

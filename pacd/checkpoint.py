@@ -1,0 +1,109 @@
+"""Where a long computation is, on disk: a killed run carries on there, and ends with the same bits as one that was left alone."""
+
+import hashlib
+import json
+import time
+from pathlib import Path
+
+import torch
+
+from pacd.results import ROOT, device_name, replacing
+
+FOLDER = ROOT / "data" / "checkpoints"
+
+
+class Checkpoint:
+    """One file that holds the state of one computation: ``resume`` before its loop, ``keep`` in it, ``remove`` when the result is on disk.
+
+    Parameters
+    ----------
+    path : path, optional
+        None: nothing is ever kept.
+    every : float
+        Seconds from one state to the next; a shorter computation leaves no file.
+    """
+
+    def __init__(self, path=None, every=60.0):
+        self.path, self.every = path and Path(path), every
+        self.started = self.kept = None
+        self.seconds = 0.0  # that the pieces before a kill took, as far as they were kept
+
+    def resume(self, parts, progress):
+        """Put ``parts`` into the state that was kept, if there is one.
+
+        Parameters
+        ----------
+        parts : sequence
+            Modules, optimizers, schedulers, generators, tensors, or objects whose attributes are all their state; changed in place.
+        progress : list
+            What to start from without a file.
+
+        Returns
+        -------
+        list
+            The progress kept with the parts, else ``progress``.
+        """
+        self.started = self.kept = time.monotonic()
+        if not (self.path and self.path.exists()):
+            return progress
+        saved = torch.load(self.path)
+        for part, state in zip(parts, saved["parts"], strict=True):
+            _set_state(part, state)
+        self.seconds = saved["seconds"]
+        return saved["progress"]
+
+    def keep(self, parts, progress):
+        """Replace the file by the state of now, unless it is younger than ``every`` seconds."""
+        now = time.monotonic()
+        if not self.path or now - self.kept < self.every:
+            return
+        spent = self.seconds + now - self.started
+        with replacing(self.path) as temporary:
+            torch.save({"parts": [_state(part) for part in parts], "progress": progress, "seconds": spent}, temporary)
+        self.kept = now
+
+    def remove(self):
+        """Delete the file, if there is one."""
+        if self.path:
+            self.path.unlink(missing_ok=True)
+
+
+NOTHING = Checkpoint()
+
+
+def checkpoint(settings, *data):
+    """The checkpoint of a run: its file is named by everything that its result depends on.
+
+    Parameters
+    ----------
+    settings : pydantic.BaseModel
+    data : str or int
+        What else tells the computation from others, such as hashes of its data and a seed.
+
+    Returns
+    -------
+    Checkpoint
+        In ``data/checkpoints``; other settings, data, code, torch or device never meet it.
+    """
+    code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
+    run = [type(settings).__name__, settings.model_dump(), data, code, torch.__version__, device_name(settings)]
+    return Checkpoint(FOLDER / (hashlib.sha256(json.dumps(run).encode()).hexdigest()[:16] + ".pt"))
+
+
+def _state(part):
+    if isinstance(part, torch.Tensor):
+        return part
+    if isinstance(part, torch.Generator):
+        return part.get_state()
+    return part.state_dict() if hasattr(part, "load_state_dict") else vars(part)
+
+
+def _set_state(part, state):
+    if isinstance(part, torch.Tensor):
+        part.copy_(state)
+    elif isinstance(part, torch.Generator):
+        part.set_state(state)
+    elif hasattr(part, "load_state_dict"):
+        part.load_state_dict(state)
+    else:
+        vars(part).update(state)

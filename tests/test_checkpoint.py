@@ -1,0 +1,141 @@
+"""A run that is killed and started again ends with the bits of one that was left alone."""
+
+import json
+from functools import partial
+
+import pytest
+import torch
+from test_notebooks import VICTIM, papermill
+
+from pacd import attack, checkpoint, data, direct_search, losses
+from pacd.checkpoint import Checkpoint
+from pacd.experiment import augmentation
+from pacd.models import make_model
+from pacd.results import read_rows
+from pacd.settings import VictimSettings
+from pacd.train import train
+from profiles import grid
+
+
+class Killed(Exception):
+    pass
+
+
+def killed_after(calls, loss):
+    """The loss, and after so many calls a kill."""
+    left = iter(range(calls))
+
+    def mortal(*arguments, **options):
+        if next(left, None) is None:
+            raise Killed
+        return loss(*arguments, **options)
+
+    return mortal
+
+
+@pytest.fixture(scope="module")
+def few():
+    return data.load("mnist5k", train_size=300)
+
+
+def in_pieces(compute, loss, path, pieces=(5, 13)):
+    """The result of ``compute(loss, checkpoint)``, killed once for each piece, with a state at every chance."""
+    for calls in pieces:
+        with pytest.raises(Killed):
+            compute(killed_after(calls, loss), Checkpoint(path, every=0))
+    assert path.exists()
+    counted = []
+    last = Checkpoint(path, every=0)
+    result = compute(lambda *a, **o: counted.append(1) or loss(*a, **o), last)
+    assert last.seconds > 0
+    last.remove()
+    assert not path.exists()
+    return result, len(counted)
+
+
+@pytest.mark.parametrize("architecture", ["lenet", "resnet20"])  # without and with batch norm's running statistics
+def test_training_in_pieces(few, tmp_path, architecture):
+    def compute(loss, kept):
+        model = make_model(architecture, few.shape, 10, seed=1)
+        setting = {"epochs": 6, "batch": 100, "lr": 1e-3, "weight_decay": 1e-3, "schedule": "cosine", "seed": 3}
+        history = train(model, few.x_train, few.y_train, loss, augment=augmentation("crop", few.shape), checkpoint=kept, **setting)
+        return history, model.state_dict()
+
+    loss = partial(losses.gaussian, sigma=0.5)
+    (history, weights), calls = in_pieces(compute, loss, tmp_path / "state.pt")
+    whole_history, whole = compute(loss, checkpoint.NOTHING)
+    assert history == whole_history and all(torch.equal(weights[name], whole[name]) for name in whole)
+    assert calls < 6 * 3  # epochs of the first pieces were not repeated
+
+
+@pytest.mark.parametrize("name, options", [("first_order", {}), ("first_order", {"class_wise": True}), ("cg", {"sign": False})])
+def test_poison_in_pieces(few, tmp_path, name, options):
+    small = {"clean_batch": 20, "poison_batch": 10, "val_batch": 10, "draws": 2, "warmup": 2, "inner_steps": 1, "restart": 2, "hyper_batch": 10}
+    method = attack.method(name, {**small, "solve_batch": 10 if name == "cg" else 0, **options})
+
+    def compute(loss, kept):
+        setting = {"target_class": 8, "eps_linf": 0.1, "sigma": 0.5, "steps": 8, "seed": 2}
+        return attack.poison(few, lambda s: make_model("lenet", few.shape, 10, s), loss, method=method, checkpoint=kept, **setting)
+
+    loss = partial(losses.gaussian, sigma=0.5)
+    whole = compute(loss, checkpoint.NOTHING)
+    (index, images, trace), calls = in_pieces(compute, loss, tmp_path / "state.pt", pieces=(9, 9))
+    assert torch.equal(index, whole[0]) and torch.equal(images, whole[1]) and trace[-1]["soft_radius"] == whole[2][-1]["soft_radius"]
+    assert not torch.equal(images, few.x_train[index]) and len(trace) == 8 and calls == 12  # half of it
+
+
+def test_search_in_pieces(few, tmp_path):
+    def compute(loss, kept):
+        setting = {"target_class": 8, "eps_linf": 0.1, "sigma": 0.5, "steps": 4}
+        craft = direct_search.search({"epochs": 1, "draws": 2})
+        return craft(few, lambda s: make_model("lenet", few.shape, 10, s), loss, checkpoint=kept, **setting)
+
+    loss = partial(losses.gaussian, sigma=0.5)
+    (_, images, trace), calls = in_pieces(compute, loss, tmp_path / "state.pt", pieces=(4, 7))
+    _, whole, whole_trace = compute(loss, checkpoint.NOTHING)
+    assert torch.equal(images, whole) and [t["soft_radius"] for t in trace] == [t["soft_radius"] for t in whole_trace]
+    assert calls < 6 * 3  # six victims of three batches
+
+
+def test_a_short_run_leaves_no_file(few, tmp_path):
+    model = make_model("lenet", few.shape, 10, 0)
+    kept = Checkpoint(tmp_path / "state.pt")
+    train(model, few.x_train, few.y_train, partial(losses.standard, sigma=0), epochs=1, batch=100, lr=1e-3, checkpoint=kept)
+    assert not list(tmp_path.iterdir())
+
+
+SETTINGS = VictimSettings.check({**grid.NOTEBOOK_DEFAULTS["victim"], **VICTIM})
+
+
+def test_a_state_is_found_by_its_own_run_alone(monkeypatch, tmp_path):
+    code = tmp_path / "code.py"
+    code.write_text("one")
+    monkeypatch.setattr(checkpoint, "__file__", str(code))
+    names = {checkpoint.checkpoint(SETTINGS, "data", 0).path}
+    names.add(checkpoint.checkpoint(SETTINGS.model_copy(update={"lr": 0.1}), "data", 0).path)
+    names.add(checkpoint.checkpoint(SETTINGS, "other data", 0).path)
+    names.add(checkpoint.checkpoint(SETTINGS, "data", 1).path)
+    assert checkpoint.checkpoint(SETTINGS, "data", 0).path in names
+    code.write_text("two")
+    names.add(checkpoint.checkpoint(SETTINGS, "data", 0).path)
+    assert len(names) == 5
+
+
+def test_the_notebook_carries_on_where_it_was(tmp_path):
+    """A planted state, of a network that has lost its weights, is what the notebook certifies; then it is gone."""
+    rows_file = str(tmp_path / "rows.csv")
+    settings = SETTINGS.model_copy(update={"rows_file": rows_file})
+    splits = data.load("mnist5k", train_size=VICTIM["train_size"])
+    planted = checkpoint.checkpoint(settings, data.sha256(splits.x_train, splits.y_train), 0)
+    planted.every = 0
+
+    def loss(model, x, y, **noise):
+        return sum((10 * weights).square().sum() for weights in model.parameters())
+
+    model = make_model("lenet", splits.shape, 10, 0)
+    train(model, splits.x_train, splits.y_train, loss, epochs=3, batch=100, lr=1.0, checkpoint=planted)
+    assert planted.path.exists()
+    done = papermill("victim", tmp_path, **VICTIM, rows_file=rows_file)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert read_rows(rows_file)["radius"].max() == 0 and not planted.path.exists()
+    assert json.loads((tmp_path / "rows.json").read_text())["parameters"]["epochs"] == 3
