@@ -6,12 +6,12 @@
 The trainer's loss is the inner loss. Only images of the target class change; labels never do.
 """
 
-from dataclasses import dataclass, fields, replace
 from functools import partial
 
 import torch
 from tqdm import tqdm
 
+from pacd.checked import Checked, Count, Flag, NonNegative, Positive, Whole, one_of
 from pacd.checkpoint import NOTHING
 from pacd.hypergradient import SOLVERS, Hypergradient, hypergradient, matching
 from pacd.smoothing import soft_radius
@@ -33,8 +33,10 @@ def target_rows(y, target_class, fraction, generator):
     return rows[torch.randperm(len(rows), generator=generator, device=y.device)[:size]].sort().values
 
 
-@dataclass(frozen=True)
-class Method:
+OBJECTIVES = {"radius": "soft_radius", "loss": "log_probability", "training": "training_loss"}  # and their names in the trace
+
+
+class Method(Checked):
     """One setting of the attack; ``METHODS`` holds the named ones.
 
     objective : what a poison step lowers. ``radius``: the soft radius of validation images. ``loss``: the log probability of
@@ -50,48 +52,42 @@ class Method:
     restart, warmup : poison steps between new models, and further inner steps of a new model before it is used.
     """
 
-    solver: str = "identity"
-    objective: str = "radius"
-    redraw: bool = False
-    damping: float = 1e-3
-    temperature: float = 16.0
-    draws: int = 8
-    val_batch: int = 64
-    correct_only: bool = False
-    hyper_batch: int = 200
-    solve_batch: int = 0
-    sign: bool = True
-    step: float = 0.02
-    momentum: float = 0.0
-    blur: float = 0.0
-    class_wise: bool = False
-    inner_steps: int = 2
-    inner_lr: float = 1e-3
-    clean_batch: int = 200
-    poison_batch: int = 100
-    restart: int = 150
-    warmup: int = 30
-
-    def __post_init__(self):
-        for name, known in (("solver", (*SOLVERS, "matching")), ("objective", tuple(OBJECTIVES))):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}.")
+    solver: one_of((*SOLVERS, "matching")) = "identity"
+    objective: one_of(tuple(OBJECTIVES)) = "radius"
+    redraw: Flag = False
+    damping: NonNegative = 1e-3
+    temperature: Positive = 16.0
+    draws: Count = 8
+    val_batch: Count = 64
+    correct_only: Flag = False
+    hyper_batch: Count = 200
+    solve_batch: Whole = 0
+    sign: Flag = True
+    step: NonNegative = 0.02
+    momentum: NonNegative = 0.0
+    blur: NonNegative = 0.0
+    class_wise: Flag = False
+    inner_steps: Whole = 2
+    inner_lr: Positive = 1e-3
+    clean_batch: Count = 200
+    poison_batch: Count = 100
+    restart: Count = 150
+    warmup: Whole = 30
 
 
-OBJECTIVES = {"radius": "soft_radius", "loss": "log_probability", "training": "training_loss"}  # and their names in the trace
 METHODS = {
     # Ours: no products with the Hessian, wrong validation images count too, and sign steps whose noise is averaged out.
-    "first_order": Method("identity", momentum=0.9, blur=2.0),
-    "cg": Method("cg", momentum=0.9, blur=2.0, solve_batch=200),
-    "neumann": Method("neumann", momentum=0.9, blur=2.0, solve_batch=200),
+    "first_order": Method(momentum=0.9, blur=2.0),
+    "cg": Method(solver="cg", momentum=0.9, blur=2.0, solve_batch=200),
+    "neumann": Method(solver="neumann", momentum=0.9, blur=2.0, solve_batch=200),
     # The authors' published code: the constants of its MNIST script; one epoch there is 55 poison steps.
     "approxgrad": Method(
-        "adam", redraw=True, correct_only=True, sign=False, step=0.1, inner_steps=10, restart=550, warmup=0,
+        solver="adam", redraw=True, correct_only=True, sign=False, step=0.1, inner_steps=10, restart=550, warmup=0,
         clean_batch=900, poison_batch=100, solve_batch=900, hyper_batch=100, val_batch=100, draws=20,
     ),
     # The same steps against training without noise: for Table 1 of the paper, with the crafting trainer ``standard``.
-    "accuracy": Method("identity", objective="loss", momentum=0.9, blur=2.0),
-    "gradient_matching": Method("matching", momentum=0.9, blur=2.0, solve_batch=200),
+    "accuracy": Method(objective="loss", momentum=0.9, blur=2.0),
+    "gradient_matching": Method(solver="matching", momentum=0.9, blur=2.0, solve_batch=200),
 }  # fmt: skip
 
 
@@ -100,14 +96,10 @@ def method(name, options):
 
     Raises
     ------
-    ValueError
-        If an option is unknown, or names no solver or objective.
+    SettingsError
+        If an option is unknown or impossible.
     """
-    known = [field.name for field in fields(Method)]
-    for option in options:
-        if option not in known:
-            raise ValueError(f"attack_options may hold {', '.join(known)}, not {option!r}.")
-    return replace(METHODS[name], **options)
+    return Method.check({**METHODS[name].model_dump(), **options}, f"attack_options of {name}: ")
 
 
 def poison(splits, make_model, loss, *, method, target_class, eps_linf, sigma, steps, fraction=1.0, seed=0, progress=False, watch=None, checkpoint=NOTHING):

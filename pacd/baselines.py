@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from pacd import losses
-from pacd.attack import method, poison, project, target_rows
+from pacd.attack import METHODS, Method, poison, project, target_rows
+from pacd.checked import SettingsError
 
 
 def uniform(splits, index, eps, generator):
@@ -93,13 +94,13 @@ def learn(name, options):
 
     Raises
     ------
-    ValueError
-        If an option is unknown, or is the objective.
+    SettingsError
+        If an option is unknown or impossible, or is the objective.
     """
     if "objective" in options:
-        raise ValueError(f"attack_options of the control {name!r} may not hold 'objective': it is always 'training'.")
+        raise SettingsError(f"attack_options of the control {name!r} may not hold 'objective': it is always 'training'.")
     trainer, own = LEARNED[name]
-    chosen = method("first_order", {"objective": "training", **own, **options})
+    chosen = Method.check({**METHODS["first_order"].model_dump(), "objective": "training", **own, **options}, f"attack_options of {name}: ")
 
     def attack(splits, make_model, loss, *, sigma, **setting):
         return poison(splits, make_model, partial(trainer, sigma=sigma), method=chosen, sigma=sigma, **setting)

@@ -18,7 +18,7 @@ import yaml
 from pacd.metrics import acr, mean_interval, paired_drop, pairs
 from pacd.predict import predict_acr
 from pacd.results import ROOT, manifest_path, replacing
-from pacd.settings import BASELINES
+from pacd.names import BASELINES
 from profiles import grid
 
 CLAIMS, LEDGER = ROOT / "data" / "claims.yaml", ROOT / "data" / "claims.json"

@@ -75,11 +75,11 @@ def load(name, root=None, split_seed=0, train_size=None):
     generator = torch.Generator().manual_seed(split_seed)
     if name == "mnist5k":
         splits = _split_by_class(*_mnist5k(), generator)
-    elif name in VALIDATION_SIZE:
-        splits = _hold_out(*_torchvision(name, root), VALIDATION_SIZE[name], generator)
+    elif name in TORCHVISION:
+        splits = _hold_out(*_torchvision(name, root), HELD_OUT, generator)
     else:
         arrays = _npz(name)
-        splits = _hold_out(*arrays, min(5000, len(arrays[0]) // 10), generator)
+        splits = _hold_out(*arrays, min(HELD_OUT, len(arrays[0]) // 10), generator)
     if train_size is None:
         return splits
     if not 0 < train_size <= len(splits.x_train):
@@ -88,9 +88,8 @@ def load(name, root=None, split_seed=0, train_size=None):
     return replace(splits, x_train=splits.x_train[keep], y_train=splits.y_train[keep])
 
 
-# The paper's validation sizes; the test sets are the published 10,000 images.
-VALIDATION_SIZE = {"mnist": 5000, "fashion_mnist": 5000, "cifar10": 5000}
-DATASETS = ("mnist5k", *VALIDATION_SIZE)
+TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10"}  # and their classes in torchvision.datasets
+HELD_OUT = 5000  # validation images, as many as in the paper; test images are the published ones
 
 
 def _mnist5k():
@@ -103,7 +102,7 @@ def _mnist5k():
 def _torchvision(name, root):
     from torchvision import datasets
 
-    kind = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST, "cifar10": datasets.CIFAR10}[name]
+    kind = getattr(datasets, TORCHVISION[name])
     root = Path(root or os.environ.get("PACD_DATA") or ROOT / "data" / "downloads")
     try:
         try:
@@ -129,7 +128,7 @@ def _npz(path):
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in names}
     except FileNotFoundError as error:
-        raise DataError(f"dataset must be one of {', '.join(DATASETS)} or the path of an .npz; there is no {path}.") from error
+        raise DataError(f"dataset must be one of {', '.join(('mnist5k', *TORCHVISION))} or the path of an .npz; there is no {path}.") from error
     except KeyError as error:
         raise DataError(f"{path} must hold the arrays {', '.join(names)}; {error.args[0]}.") from error
     except Exception as error:

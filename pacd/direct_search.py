@@ -5,13 +5,13 @@ short victims train from scratch. What is searched are smooth patterns for the w
 """
 
 import math
-from dataclasses import dataclass, fields
 from functools import partial
 
 import torch
 from tqdm import tqdm
 
 from pacd.attack import project, target_rows
+from pacd.checked import Checked, Count, Flag, Positive
 from pacd.checkpoint import NOTHING
 from pacd.smoothing import soft_radius
 from pacd.train import train
@@ -20,8 +20,7 @@ from pacd.train import train
 SEARCHES = ("direct_search",)
 
 
-@dataclass(frozen=True)
-class Search:
+class Search(Checked):
     """What a search may be told.
 
     order : patterns are signs of random sums of the cosines cos(pi i r) cos(pi j c), i + j < order, of row r and column c in [0, 1].
@@ -30,23 +29,13 @@ class Search:
     draws, temperature : of the soft radius.
     """
 
-    order: int = 3
-    strokes: bool = False
-    epochs: int = 3
-    batch: int = 100
-    lr: float = 1e-3
-    draws: int = 16
-    temperature: float = 16.0
-
-    def __post_init__(self):
-        for name in ("order", "epochs", "batch", "draws"):
-            if not (type(getattr(self, name)) is int and getattr(self, name) >= 1):
-                raise ValueError(f"attack_options: {name} of direct_search must be a whole number, 1 or above, not {getattr(self, name)!r}.")
-        if type(self.strokes) is not bool:
-            raise ValueError(f"attack_options: strokes of direct_search must be True or False, not {self.strokes!r}.")
-        for name in ("lr", "temperature"):
-            if not (type(getattr(self, name)) in (int, float) and 0 < getattr(self, name) < math.inf):
-                raise ValueError(f"attack_options: {name} of direct_search must be a number above 0, not {getattr(self, name)!r}.")
+    order: Count = 3
+    strokes: Flag = False
+    epochs: Count = 3
+    batch: Count = 100
+    lr: Positive = 1e-3
+    draws: Count = 16
+    temperature: Positive = 16.0
 
 
 def search(options):
@@ -54,14 +43,10 @@ def search(options):
 
     Raises
     ------
-    ValueError
+    SettingsError
         If an option is unknown or impossible.
     """
-    known = [field.name for field in fields(Search)]
-    for option in options:
-        if option not in known:
-            raise ValueError(f"attack_options of direct_search may hold {', '.join(known)}, not {option!r}.")
-    return partial(direct_search, method=Search(**options))
+    return partial(direct_search, method=Search.check(options, "attack_options of direct_search: "))
 
 
 def smooth_signs(shape, order, generator):

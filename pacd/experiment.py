@@ -1,6 +1,5 @@
 """From checked settings to the objects an experiment needs: device, data, trainer, network."""
 
-import inspect
 from functools import partial
 from typing import NamedTuple
 
@@ -9,12 +8,13 @@ import torch
 
 from pacd.attack import METHODS, method, poison
 from pacd.baselines import LEARNED, PATTERNS, craft, learn
+from pacd.checked import SettingsError, options_of
 from pacd.data import DataError, Splits, load
 from pacd.direct_search import SEARCHES, search
 from pacd.int8 import check_device, quantised
 from pacd.losses import TRAINERS
 from pacd.models import make_model
-from pacd.settings import SettingsError
+
 
 class Setup(NamedTuple):
     """What settings mean: splits on the device, the trainer's loss, and ``make_model(seed)``."""
@@ -30,7 +30,7 @@ def setup(settings):
     Raises
     ------
     SettingsError, DataError
-        If the device is absent, the trainer does not know an option, or the data have no such class.
+        If the device is absent, an option of the trainer is unknown or impossible, the data have no such class, or their images are too small for the network.
     """
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise SettingsError("device must be auto or cpu here, not 'cuda': torch finds no GPU.")
@@ -44,6 +44,11 @@ def setup(settings):
     def model(seed):
         return make_model(settings.architecture, splits.shape, splits.classes, seed, settings.normalisation).to(device)
 
+    try:
+        model(0).eval()(splits.x_train[:1])
+    except RuntimeError:
+        size = "x".join(map(str, splits.shape))
+        raise SettingsError(f"architecture must be one for images of {size} (C x H x W), not {settings.architecture!r}: they are too small for it.") from None
     return Setup(splits, loss, model)
 
 
@@ -77,10 +82,7 @@ def augmentation(name, shape):
 def trainer(name, options, sigma):
     """The loss of a trainer with its options bound."""
     loss = TRAINERS[name]
-    known = list(inspect.signature(loss).parameters)[6:]  # after model, x, y, sigma, generator, epoch
-    for option in options:
-        if option not in known:
-            raise SettingsError(f"trainer_options of {name} may hold {', '.join(known) or 'nothing'}, not {option!r}.")
+    options_of(loss, after="epoch").check(options, f"trainer_options of {name}: ")
     return partial(loss, sigma=sigma, **options)
 
 

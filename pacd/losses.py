@@ -10,6 +10,8 @@ import math
 import torch
 import torch.nn.functional as F
 
+from pacd import names
+from pacd.checked import Whole
 from pacd.smoothing import margin, noisy
 
 
@@ -23,7 +25,7 @@ def gaussian(model, x, y, *, sigma, generator, epoch=None):
     return F.cross_entropy(model(noisy(x, sigma, 1, generator)), y)
 
 
-def smoothadv(model, x, y, *, sigma, generator, epoch=None, steps=2, radius=1.0, draws=1, warmup=10):
+def smoothadv(model, x, y, *, sigma, generator, epoch=None, steps=2, radius=1.0, draws=1, warmup: Whole = 10):
     """SmoothAdv-PGD (Salman et al., arXiv 1906.04584, eq. 7 and algorithm 1).
 
     PGD ascends -log of the softmax averaged over ``draws`` frozen noise draws, inside an L2 ball of ``radius``
@@ -90,4 +92,4 @@ def macer(model, x, y, *, sigma, generator, epoch=None, draws=16, lam=16.0, beta
     return classification + lam * sigma / 2 * robustness
 
 
-TRAINERS = {"standard": standard, "gaussian": gaussian, "smoothadv": smoothadv, "macer": macer}
+TRAINERS = {name: globals()[name] for name in names.TRAINERS}

@@ -5,6 +5,8 @@ from functools import partial
 import torch
 from torch import nn
 
+from pacd import names
+
 
 class Normalise(nn.Module):
     """(x - mean) / std, one constant for all channels."""
@@ -75,6 +77,9 @@ def resnet(shape, classes, depth):
     return nn.Sequential(*stem, *body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes))
 
 
+resnet20, resnet56 = partial(resnet, depth=20), partial(resnet, depth=56)
+
+
 def vgg(shape, classes):
     """VGG-style (arXiv 1409.1556): 3x3 convolutions with batch norm, width doubled at each of four pools."""
     layers, channels = [], shape[0]
@@ -88,7 +93,7 @@ def vgg(shape, classes):
 
 NORMALISATIONS = {"centred": (0.5, 0.5), "none": (0.0, 1.0), "mnist": (0.1307, 0.3081)}  # mean, std; the last those of MNIST's training pixels
 
-MODELS = {"lenet": lenet, "mlp": mlp, "cnn": cnn, "resnet20": partial(resnet, depth=20), "resnet56": partial(resnet, depth=56), "vgg": vgg}
+MODELS = {name: globals()[name] for name in names.ARCHITECTURES}
 
 
 def split_affine(model):

@@ -28,7 +28,7 @@ from pacd.data import load
 from pacd.metrics import distortion
 from pacd.poison_file import PoisonError, apply, promise, read, seal
 from pacd.results import write_json
-from pacd.settings import Checked, SettingsError, Text, allowed
+from pacd.checked import Checked, SettingsError, Text, allowed
 
 NPZ, PNG, MANIFEST = "dataset.npz", "train", "manifest.json"
 Hash = Annotated[str, allowed("a SHA-256 in hexadecimal", pattern="^[0-9a-f]{64}$")]

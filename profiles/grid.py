@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 import yaml
 
+from pacd.checked import SettingsError
 from pacd.results import read_rows
-from pacd.settings import CuratorSettings, PoisonSettings, SettingsError, VictimSettings
+from pacd.settings import CuratorSettings, PoisonSettings, VictimSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ("dataset", "data_root", "split_seed", "train_size", "trainer", "sigma", "architecture", "normalisation", "target_class", "device", "threads")

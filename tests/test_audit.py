@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 import torch
 
+from pacd.checked import SettingsError
 from pacd.hypergradient import SOLVERS, conjugate_gradient, minres
-from pacd.settings import AuditSettings, SettingsError
+from pacd.settings import AuditSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = {"hidden": 8, "train_size": 300, "epochs": 10, "images": 40, "draws": 4, "iterations": 100, "damping": 6.0}

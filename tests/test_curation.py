@@ -9,11 +9,12 @@ import pytest
 import torch
 from scipy.stats import binomtest, norm
 
-from pacd import baselines, curation, poison_file, settings
+from pacd import baselines, curation, names, poison_file
+from pacd.checked import SettingsError
 from pacd.curation import DETECTORS, RATES, Learned, auc, true_positives
 from pacd.data import load
 from pacd.models import make_model
-from pacd.settings import CuratorSettings, SettingsError, VictimSettings
+from pacd.settings import CuratorSettings, VictimSettings
 from profiles import grid
 from test_notebooks import papermill
 
@@ -205,7 +206,7 @@ def test_every_mitigation_returns_images_of_the_set_that_it_was_given(blobs, nam
 
 
 def test_names_are_those_of_the_method():
-    assert settings.CURATIONS == curation.CURATIONS
+    assert names.CURATIONS == curation.CURATIONS
 
 
 def test_an_unknown_curation_is_one_sentence():

@@ -41,12 +41,12 @@ def test_poison_is_a_function_of_its_seed_and_of_the_validation_images(few):
 
 
 @pytest.mark.parametrize("options, sentence", [
-    ({"epoch": 1}, "attack_options of direct_search may hold order, .*, not 'epoch'"),
-    ({"strokes": 1}, "strokes of direct_search must be True or False, not 1"),
-    ({"order": 0}, "order of direct_search must be a whole number, 1 or above, not 0"),
-    ({"epochs": 1.5}, "epochs of direct_search must be a whole number, 1 or above, not 1.5"),
-    ({"lr": float("inf")}, "lr of direct_search must be a number above 0, not inf"),
-    ({"temperature": "hot"}, "temperature of direct_search must be a number above 0, not 'hot'"),
+    ({"epoch": 1}, "unknown parameter 'epoch'; did you mean 'epochs'"),
+    ({"strokes": 1}, "strokes must be True or False, not 1"),
+    ({"order": 0}, "order must be a whole number, 1 or above, not 0"),
+    ({"epochs": 1.5}, "epochs must be a whole number, 1 or above, not 1.5"),
+    ({"lr": float("inf")}, "lr must be a number above 0, not inf"),
+    ({"temperature": "hot"}, "temperature must be a number above 0, not 'hot'"),
 ])
 def test_a_wrong_option_is_refused(options, sentence):
     with pytest.raises(ValueError, match=sentence):

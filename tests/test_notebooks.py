@@ -78,7 +78,7 @@ def test_the_manifest_says_how_the_rows_were_made(poison, tmp_path):
     ("victim", {"alpha": 1.5}, "alpha must be a failure probability between 0 and 1, not 1.5"),
     ("victim", {"trainer": "macr"}, "did you mean 'macer'?"),
     ("poison", {"eps_linf": -1}, "eps_linf must be a number between 0 and 1"),
-    ("poison", {"trainer_options": {"draw": 2}}, "trainer_options of gaussian may hold nothing, not 'draw'"),
+    ("poison", {"trainer_options": {"draw": 2}}, "trainer_options of gaussian: unknown parameter 'draw'; known: none"),
     ("victim", {"poison_file": "absent.npz"}, "there is no poison file absent.npz"),
     ("victim", {"target_class": 10}, "target_class must be below 10 for mnist5k, not 10"),
     ("linear_vs_lenet", {"sgima": 1}, "unknown parameter 'sgima'; did you mean 'sigma'?"),

@@ -1,11 +1,15 @@
 """A wrong parameter is one clear sentence, before any computing."""
 
 import json
+import re
 
+import numpy as np
 import pytest
 
-from pacd import attack, baselines, direct_search, losses, models, settings
-from pacd.settings import PoisonSettings, SettingsError, VictimSettings
+from pacd import attack, baselines, direct_search, losses, models, names
+from pacd.checked import SettingsError
+from pacd.experiment import setup, trainer
+from pacd.settings import PoisonSettings, VictimSettings
 from profiles import grid
 
 DEFAULTS = grid.NOTEBOOK_DEFAULTS
@@ -17,11 +21,9 @@ def test_the_notebooks_own_defaults_are_allowed():
 
 
 def test_names_are_those_of_the_method():
-    assert settings.TRAINERS == tuple(losses.TRAINERS)
-    assert settings.ARCHITECTURES == tuple(models.MODELS)
-    assert settings.NORMALISATIONS == tuple(models.NORMALISATIONS)
-    assert settings.SEARCHES == direct_search.SEARCHES
-    assert settings.METHODS == tuple(attack.METHODS) and settings.BASELINES == tuple(baselines.BASELINES)
+    assert names.NORMALISATIONS == tuple(models.NORMALISATIONS)
+    assert names.SEARCHES == direct_search.SEARCHES
+    assert names.METHODS == tuple(attack.METHODS) and names.BASELINES == tuple(baselines.BASELINES)
 
 
 @pytest.mark.parametrize("kind, change, sentence", [
@@ -56,6 +58,41 @@ def test_a_wrong_parameter_is_named(kind, change, sentence):
     with pytest.raises(SettingsError, match="^" + sentence) as caught:
         check({**DEFAULTS[kind], **change})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name, options, sentence", [
+    ("macer", {"draw": 2}, "unknown parameter 'draw'; did you mean 'draws'?"),
+    ("macer", {"draws": 0}, "draws must be a whole number, 1 or above, not 0"),
+    ("macer", {"draws": 2.5}, "draws must be a whole number, 1 or above, not 2.5"),
+    ("macer", {"lam": -1.0}, "lam must be a number, 0 or above, not -1.0"),
+    ("macer", {"beta": float("nan")}, "beta must be a number, 0 or above, not nan"),
+    ("smoothadv", {"steps": True}, "steps must be a whole number, 1 or above, not True"),
+    ("smoothadv", {"radius": "1"}, "radius must be a number, 0 or above, not '1'"),
+    ("smoothadv", {"warmup": -1}, "warmup must be a whole number, 0 or above, not -1"),
+    ("standard", {"draws": 2}, "unknown parameter 'draws'; known: none"),
+])
+def test_a_wrong_option_of_a_trainer_is_named(name, options, sentence):
+    with pytest.raises(SettingsError, match="^" + re.escape(f"trainer_options of {name}: {sentence}")):
+        trainer(name, options, 0.5)
+
+
+def test_options_reach_the_loss_as_they_were_given():
+    assert trainer("smoothadv", {"warmup": 0, "radius": 2}, 0.5).keywords == {"sigma": 0.5, "warmup": 0, "radius": 2}
+
+
+@pytest.mark.parametrize("architecture, side", [("lenet", 15), ("vgg", 15), ("cnn", 3)])
+def test_images_that_are_too_small_for_a_network(architecture, side, tmp_path):
+    """The smallest that it takes is a pixel larger."""
+    for side, fits in ((side, False), (side + 1, True)):
+        x, y = np.zeros((20, side, side), np.uint8), np.arange(20) % 2
+        np.savez(tmp_path / "small.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+        change = {"dataset": str(tmp_path / "small.npz"), "architecture": architecture, "target_class": 1}
+        settings = VictimSettings.check({**DEFAULTS["victim"], **change})
+        if fits:
+            assert setup(settings).splits.shape == (1, side, side)
+        else:
+            with pytest.raises(SettingsError, match=f"^architecture must be one for images of 1x{side}x{side} .*, not '{architecture}'"):
+                setup(settings)
 
 
 def test_seeds_from_the_command_line():

@@ -566,7 +566,7 @@ def test_general_attack_lands_on_the_corner():
     labels = torch.tensor((y + 1) // 2)
     splits = Splits(images, labels, images[:40], labels[:40], images[:0], labels[:0])
     method = Method(
-        "cg", class_wise=True, step=0.005, inner_steps=5, restart=1000, warmup=300, inner_lr=0.02, clean_batch=120,
+        solver="cg", class_wise=True, step=0.005, inner_steps=5, restart=1000, warmup=300, inner_lr=0.02, clean_batch=120,
         poison_batch=120, hyper_batch=120, solve_batch=120, temperature=4.0, damping=0.0,
     )  # fmt: skip
     loss = lambda model, x, y, **kw: linear_loss(model, x, y, sigma=0.1, **kw)  # noqa: E731
