@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -103,6 +104,28 @@ def test_every_claim_names_what_exists():
         if "experiment" in claim:
             assert all(claim["experiment"] in grid.load(profile).experiments or not claim["cells"][profile] for profile in claims.PROFILES), claim["id"]
     assert len({claim["id"] for claim in CLAIMS}) == len(CLAIMS)
+
+
+def of_every_run(plan, experiment):
+    """Rows that a complete profile could have, three for each run."""
+    tables = []
+    for run in set(plan.experiments[experiment]) & set(plan.victims):
+        victim = plan.victims[run]
+        clean = {"attack": "none", "trainer": "none", "architecture": "none"}
+        poison = plan.poisons[Path(victim["poison_file"]).stem] | {"linf": 0.1, "ssim": 0.9} if victim["poison_file"] else clean
+        facts = {**poison, **victim, "run": run, "accuracy_target": 0.9} | {f"crafting_{name}": poison[name] for name in ("trainer", "architecture")}
+        table = pd.DataFrame({"seed": victim["seeds"][0], "index": range(3), "radius": 0.5 + 0.1 * np.arange(3)})
+        tables.append(table.assign(**{k: v for k, v in facts.items() if k not in table and not isinstance(v, (list, dict))}))
+    return pd.concat(tables)
+
+
+@pytest.mark.parametrize("profile", claims.PROFILES)
+def test_a_complete_profile_has_the_cells_that_the_ledger_waits_for(monkeypatch, profile):
+    plan = grid.load(profile)
+    monkeypatch.setattr(claims.grid, "rows", lambda profile, experiment: (of_every_run(plan, experiment), 0))
+    monkeypatch.setattr(claims, "predict_acr", lambda rows, n, resamples: SimpleNamespace(predicted_acr=1.0))
+    judged = [claims.assess(claim, profile) for claim in CLAIMS if "experiment" in claim and profile in claim["cells"]]
+    assert len(judged) > 20 and {line["id"]: line["missing_cells"] for line in judged} == dict.fromkeys((line["id"] for line in judged), 0)
 
 
 def test_the_committed_ledger_is_what_the_rows_say():
