@@ -13,7 +13,7 @@ from IPython.display import Markdown
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for profiles/
 
-from pacd.claims import CLAIMS, CONTROLS  # noqa: E402, F401
+from pacd.claims import CLAIMS, CONTROLS, published  # noqa: E402, F401
 from pacd.claims import shown as decimals  # noqa: E402
 from pacd.metrics import abstention, acr, certified_accuracy, mean_interval, paired_bootstrap, paired_drop, pairs, point_at_cap, probit_p  # noqa: E402
 from profiles import grid  # noqa: E402
@@ -271,21 +271,21 @@ def claim(name):
     return found
 
 
-def show_published(lines, profile):
-    """The published ACR of each trainer and noise level, and how far from it the clean victims of this study are."""
-    acrs = claim("fidelity")["options"]["published"]
-    (line,) = [line for line in lines if (line["id"], line["profile"]) == ("fidelity", profile)]
+def show_published(rows, *more):
+    """The published ACR of each trainer and noise level, and how far from it clean victims are; ``more`` columns set victims apart."""
+    options = claim("fidelity")["options"]
     table = [
         {
             "victim": TRAINER_NAME[trainer],
             "σ": sigma,
-            "published ACR": f"{acrs[f'{trainer} {sigma}']:.3f}",
-            "off by, %": f"{100 * cell['estimate']:.1f}",
-            "95 %, victims": f"[{100 * cell['low']:.1f}, {100 * cell['high']:.1f}]",
-            "seeds": cell["seeds"],
+            **dict(zip(map(column_name, more), others)),
+            "published ACR": f"{options['published'][f'{trainer} {sigma}']:.3f}",
+            "off by, %": f"{100 * cell.estimate:.1f}",
+            "95 %, victims": f"[{100 * cell.low:.1f}, {100 * cell.high:.1f}]",
+            "seeds": cell.seeds,
         }
-        for cell in line["cells"]
-        for trainer, sigma in [cell["cell"].split(", ")]
+        for cell in published(rows, ["trainer", "sigma", *more], **options)
+        for trainer, sigma, *others in [cell.cell.split(", ")]
     ]
     return pd.DataFrame(table).style.hide(axis="index")
 

@@ -103,7 +103,8 @@ def read_rows(*paths):
         accuracies = pd.DataFrame.from_dict(facts["accuracy"], orient="index").add_prefix("accuracy_").rename(index=int)
         facts = {"normalisation": "centred", **poison, **(facts.get("distortion") or {}), **facts["parameters"], "run": path.stem}
         facts |= {f"crafting_{name}": poison[name] for name in ("trainer", "architecture")} | {"poison_seed": poison.get("seed")}
-        facts["attack_options"] = ", ".join(f"{k} = {v}" for k, v in poison.get("attack_options", {}).items())
+        for name, options in (("attack_options", poison.get("attack_options", {})), ("trainer_options", facts["trainer_options"])):
+            facts[name] = ", ".join(f"{k} = {v}" for k, v in options.items())
         rows = rows.assign(**{k: v for k, v in facts.items() if k not in rows and not isinstance(v, (list, dict))})
         tables.append(rows.join(accuracies, on="seed"))
     return pd.concat(tables, ignore_index=True)

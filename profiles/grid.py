@@ -17,6 +17,7 @@ from typing import NamedTuple
 import yaml
 
 from pacd.checked import SettingsError
+from pacd.names import TRAINERS
 from pacd.results import read_rows
 from pacd.settings import CuratorSettings, PoisonSettings, VictimSettings
 
@@ -55,10 +56,15 @@ def load(profile):
         known = sorted(p.stem for p in path.parent.glob("*.yaml"))
         raise SettingsError(f"PROFILE must be one of {', '.join(known)}, not {profile!r}.")
     content = yaml.safe_load(path.read_text())
+    _only(content, ("kept", "data", "victim", "poison", "trainers", "experiments"), path.name)
+    _only(content.get("trainers", {}), TRAINERS, f"{path.name}: trainers")
+    for trainer, own in content.get("trainers", {}).items():
+        _only(own, ("victim", "poison"), f"{path.name}: trainers: {trainer}")
     grid = Grid(profile, {}, {}, {}, {}, content.get("kept", False))
     for name, blocks in content["experiments"].items():
         runs = {}
         for block in blocks if isinstance(blocks, list) else [blocks]:
+            _only(block, ("victim", "poison"), f"{path.name}: experiments: {name}")
             axes = [_product(_axes(content.get(kind, {})) | block.get(kind, {})) for kind in ("victim", "poison")]
             for victim, poison in itertools.product(*axes):
                 run = _add(grid, content, victim, poison)
@@ -78,6 +84,13 @@ def rows(profile, experiment):
     paths = [ROOT / plan.victims[run]["rows_file"] for run in plan.experiments[experiment] if run in plan.victims]
     there = [path for path in paths if path.exists()]
     return (read_rows(*there) if there else None), len(paths) - len(there)
+
+
+def _only(content, known, where):
+    """No name but the known ones, or a misspelt block would be passed over and its defaults run in its place."""
+    for name in content:
+        if name not in known:
+            raise SettingsError(f"{where} may hold {', '.join(known)}, not {name!r}.")
 
 
 def _axes(defaults):

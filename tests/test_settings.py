@@ -100,9 +100,25 @@ def test_seeds_from_the_command_line():
         assert VictimSettings.check({**DEFAULTS["victim"], "seeds": given}).seeds == meant
 
 
-def test_a_profile_is_checked_before_it_runs(tmp_path, monkeypatch):
+def test_an_unknown_profile_is_refused():
     with pytest.raises(SettingsError, match="PROFILE must be one of .*smoke.*, not 'smkoe'"):
         grid.load("smkoe")
+
+
+@pytest.mark.parametrize("content, sentence", [
+    ("experiments: {one: {victm: {sigma: 0.5}}}", "mine.yaml: experiments: one may hold victim, poison, not 'victm'."),
+    ("kep: true\nexperiments: {}", "mine.yaml may hold kept, data, victim, poison, trainers, experiments, not 'kep'."),
+    ("trainers: {mcer: {}}\nexperiments: {}", "mine.yaml: trainers may hold standard, gaussian, smoothadv, macer, not 'mcer'."),
+    ("trainers: {macer: {draws: 4}}\nexperiments: {}", "mine.yaml: trainers: macer may hold victim, poison, not 'draws'."),
+    ("experiments: {one: {victim: {lr: 1e-3}, poison: {attack: none}}}", "mnist5k-gaussian-0.5-clean-0-"),
+    ("experiments: {one: {victim: {seed: 0}, poison: {attack: pacd}}}", "mnist5k-gaussian-0.5-pacd-0-"),
+])
+def test_a_profile_is_checked_before_it_runs(tmp_path, monkeypatch, content, sentence):
+    monkeypatch.setattr(grid, "__file__", str(tmp_path / "grid.py"))
+    (tmp_path / "mine.yaml").write_text(content)
+    with pytest.raises(SettingsError, match="^" + re.escape(sentence)) as caught:
+        grid.load("mine")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_change_in_the_profile_renames_only_what_depends_on_it():
