@@ -44,9 +44,11 @@ def unready(page):
         return False
     text = (BOOK / f"{page}.md").read_text()
     (profile,) = re.findall(r'PROFILE = "(\w+)"', text)
+    plan = grid.load(profile)
     for experiment in re.findall(r'report\.load\(PROFILE, "(\w+)"\)', text):
         rows, missing = grid.rows(profile, experiment)
-        if rows is None or (missing and not any(pairs(rows, ["trainer", "attack"]))):
+        compares = any(plan.victims[run]["poison_file"] for run in plan.experiments[experiment] if run in plan.victims)
+        if rows is None or (missing and compares and not any(pairs(rows, ["trainer", "attack"]))):
             return True
     return False
 

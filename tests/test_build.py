@@ -43,3 +43,16 @@ def test_pages_without_rows_are_left_out(build, monkeypatch):
     assert build.shown_pages(toc) == toc
     monkeypatch.setattr(build.grid, "rows", lambda profile, experiment: (None, 3))
     assert build.shown_pages(toc) == {"parts": [{"chapters": [{"file": "method"}]}]}
+
+
+def test_clean_victims_that_are_still_to_be_made_leave_no_page_out(build, monkeypatch):
+    """Where an experiment has no poison there is nothing to pair; elsewhere clean rows alone say nothing yet."""
+    whole = build.grid.rows
+
+    def rows(profile, experiment, part):
+        found, missing = whole(profile, experiment)
+        return (found[found["attack"] == "none"], 1) if experiment == part else (found, missing)
+
+    for part, unready in (("fidelity", False), ("trainers", True)):
+        monkeypatch.setattr(build.grid, "rows", lambda profile, experiment, part=part: rows(profile, experiment, part))
+        assert build.unready("experiments/trainers") == unready

@@ -121,6 +121,17 @@ def test_a_profile_is_checked_before_it_runs(tmp_path, monkeypatch, content, sen
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("profile", ["laptop", "paper"])
+def test_smoke_runs_whatever_has_a_name_in_the_larger_profiles(profile):
+    """Trainers, networks, attacks, augmentations and all other choices from a list, and switches; not data sets, whose stand-in are the embedded digits."""
+    def chosen(name):
+        kinds = grid.load(name)._asdict()
+        return {(kind, key, value) for kind in ("victims", "poisons", "curators") for run in kinds[kind].values() for key, value in run.items()
+                if isinstance(value, (str, bool)) and key not in ("dataset", "poison_file", "rows_file", "compiled")}  # fmt: skip
+
+    assert chosen(profile) - chosen("smoke") == set() and len(chosen(profile)) > 40
+
+
 def test_a_change_in_the_profile_renames_only_what_depends_on_it():
     def runs(**poison):
         plan, content = grid.Grid("t", {}, {}, {}, {}), {"poison": {"steps": 5, **poison}, "experiments": {}}
