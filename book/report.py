@@ -30,7 +30,7 @@ ATTACK_NAME = {
 TRAINER_NAME = {"standard": "standard", "gaussian": "GA", "smoothadv": "SmoothAdv", "macer": "MACER"}
 DATA_NAME = {"mnist": "MNIST", "cifar10": "CIFAR-10", "mnist5k": "5,000 MNIST digits", "fashion_mnist": "Fashion-MNIST"}
 DATA_NAME |= {"data/downloads/cifar10-jpeg.npz": "CIFAR-10, JPEG copy"}
-COLUMN_NAME = {"l2": "mean L2", "sigma": "σ", "eps_linf": "eps", "crafting_trainer": "made against", "normalisation": "scaling of pixels", "trainer": "victim"}
+COLUMN_NAME = {"l2": "mean L2", "sigma": "σ", "eps_linf": "eps", "crafting_trainer": "made against", "normalisation": "scaling of pixels", "trainer": "victim", "trainer_options": "its options"}
 CELL = ["dataset", "trainer", "sigma", "target_class"]
 
 plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none"})
