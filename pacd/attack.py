@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from tqdm import tqdm
 
-from pacd.checked import Checked, Count, Flag, NonNegative, Positive, Whole, one_of
+from pacd.checked import Checked, Count, Decay, Flag, NonNegative, Positive, Whole, one_of
 from pacd.checkpoint import NOTHING
 from pacd.hypergradient import SOLVERS, Hypergradient, hypergradient, matching
 from pacd.smoothing import soft_radius
@@ -64,7 +64,7 @@ class Method(Checked):
     solve_batch: Whole = 0
     sign: Flag = True
     step: NonNegative = 0.02
-    momentum: NonNegative = 0.0
+    momentum: Decay = 0.0
     blur: NonNegative = 0.0
     class_wise: Flag = False
     inner_steps: Whole = 2

@@ -3,7 +3,7 @@
 import ast
 import difflib
 import inspect
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, create_model
 
@@ -47,6 +47,7 @@ Positive = Annotated[float, allowed("a number above 0", gt=0, allow_inf_nan=Fals
 NonNegative = Annotated[float, allowed("a number, 0 or above", ge=0, allow_inf_nan=False)]
 Count = Annotated[int, allowed("a whole number, 1 or above", ge=1)]
 Whole = Seed = Annotated[int, allowed("a whole number, 0 or above", ge=0)]
+Decay = Annotated[float, allowed("a number from 0 to below 1", ge=0, lt=1)]
 Flag = Annotated[bool, allowed("True or False")]
 Seeds = Annotated[
     list[Annotated[int, Field(ge=0)]], BeforeValidator(_integers), allowed("one or more whole numbers, such as 0,1,2", min_length=1)
@@ -103,7 +104,7 @@ class Checked(BaseModel):
         reason = str(error.get("ctx", {}).get("error", "")) if error["type"] == "value_error" else ""
         if not name:
             return reason
-        return f"{name} must be {cls.model_fields[name].description}, not {error['input']!r}{reason}"
+        return f"{name} must be {cls.model_fields[name].description or 'of its kind'}, not {error['input']!r}{reason}"
 
 
 UNLESS_ANNOTATED = {bool: Flag, int: Count, float: NonNegative}  # by the type of a parameter's default
@@ -113,5 +114,5 @@ def options_of(function, after):
     """A class that checks the parameters which a function's signature names behind ``after``, by their annotations or else their defaults."""
     parameters = list(inspect.signature(function).parameters.values())
     first = [parameter.name for parameter in parameters].index(after) + 1
-    kinds = {p.name: UNLESS_ANNOTATED[type(p.default)] if p.annotation is p.empty else p.annotation for p in parameters[first:]}
+    kinds = {p.name: UNLESS_ANNOTATED.get(type(p.default), Any) if p.annotation is p.empty else p.annotation for p in parameters[first:]}
     return create_model(function.__name__, __base__=Checked, **{p.name: (kinds[p.name], p.default) for p in parameters[first:]})

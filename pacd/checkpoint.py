@@ -1,4 +1,7 @@
-"""Where a long computation is, on disk: a killed run carries on there, and ends with the same bits as one that was left alone."""
+"""Where a long computation is, on disk: a killed run carries on there, and ends as one that was left alone.
+
+On a CPU that is to the same bits; a GPU's sums need not repeat, with or without a kill.
+"""
 
 import hashlib
 import json
@@ -46,7 +49,10 @@ class Checkpoint:
         self.started = self.kept = time.monotonic()
         if not (self.path and self.path.exists()):
             return progress
-        saved = torch.load(self.path)
+        try:
+            saved = torch.load(self.path)
+        except Exception:  # a damaged file: torch has many errors for it
+            return progress
         for part, state in zip(parts, saved["parts"], strict=True):
             _set_state(part, state)
         self.seconds = saved["seconds"]

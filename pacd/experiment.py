@@ -45,10 +45,10 @@ def setup(settings):
         return make_model(settings.architecture, splits.shape, splits.classes, seed, settings.normalisation).to(device)
 
     try:
-        model(0).eval()(splits.x_train[:1])
-    except RuntimeError:
-        size = "x".join(map(str, splits.shape))
-        raise SettingsError(f"architecture must be one for images of {size} (C x H x W), not {settings.architecture!r}: they are too small for it.") from None
+        make_model(settings.architecture, splits.shape, splits.classes, 0).eval()(torch.zeros(1, *splits.shape))
+    except RuntimeError as error:
+        size, reason = "x".join(map(str, splits.shape)), str(error).splitlines()[0]
+        raise SettingsError(f"architecture must be one for images of {size} (C x H x W), not {settings.architecture!r} ({reason}).") from error
     return Setup(splits, loss, model)
 
 

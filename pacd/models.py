@@ -23,7 +23,7 @@ AFFINE = (Normalise, nn.Conv2d, nn.Linear, nn.Flatten, nn.AvgPool2d, nn.Identity
 
 
 def lenet(shape, classes):
-    """The paper's MNIST network: conv 20@5x5, pool, conv 50@5x5, pool, fc 500, fc."""
+    """The paper's MNIST network: 20 filters of 5x5, pool, 50 of 5x5, pool, fc 500, fc."""
     channels, height, width = shape
     rows, columns = ((side - 4) // 2 - 4 for side in (height, width))
     return nn.Sequential(

@@ -22,6 +22,7 @@ from pacd.results import read_rows
 from pacd.settings import CuratorSettings, PoisonSettings, VictimSettings
 
 ROOT = Path(__file__).resolve().parents[1]
+MADE = {"seeds", "rows_file", "poison_file"}  # by the grid
 SHARED = ("dataset", "data_root", "split_seed", "train_size", "trainer", "sigma", "architecture", "normalisation", "target_class", "device", "threads")
 
 
@@ -50,7 +51,7 @@ class Grid(NamedTuple):
 
 
 def load(profile):
-    """Read and check ``profiles/<profile>.yaml``; every run is validated before any of them starts."""
+    """Read and check ``profiles/<profile>.yaml``; every run is validated before any of them starts, but for the values of options: they are when it starts."""
     path = Path(__file__).with_name(f"{profile}.yaml")
     if not path.exists():
         known = sorted(p.stem for p in path.parent.glob("*.yaml"))
@@ -61,7 +62,7 @@ def load(profile):
     for trainer, own in content.get("trainers", {}).items():
         _only(own, ("victim", "poison"), f"{path.name}: trainers: {trainer}")
     grid = Grid(profile, {}, {}, {}, {}, content.get("kept", False))
-    for name, blocks in content["experiments"].items():
+    for name, blocks in content.get("experiments", {}).items():
         runs = {}
         for block in blocks if isinstance(blocks, list) else [blocks]:
             _only(block, ("victim", "poison"), f"{path.name}: experiments: {name}")
@@ -88,6 +89,8 @@ def rows(profile, experiment):
 
 def _only(content, known, where):
     """No name but the known ones, or a misspelt block would be passed over and its defaults run in its place."""
+    if not isinstance(content, dict):
+        raise SettingsError(f"{where} must hold {', '.join(known)}, not {content!r}.")
     for name in content:
         if name not in known:
             raise SettingsError(f"{where} may hold {', '.join(known)}, not {name!r}.")
@@ -105,6 +108,8 @@ def _product(axes):
 
 
 def _add(grid, content, victim, poison):
+    for name in MADE & {*victim, *poison}:
+        raise SettingsError(f"a profile may not hold {name!r}: a run's files are named by its parameters, and its victim by `seed`.")
     victim = _with_defaults(content, "victim", victim)
     crafted = _with_defaults(content, "poison", {**{k: victim[k] for k in SHARED if k in victim}, **poison})
     label = "clean" if crafted["attack"] == "none" else crafted["attack"]

@@ -62,6 +62,7 @@ def test_zero_eps_changes_nothing(digits):
     ({"warmup": -1}, "warmup must be a whole number, 0 or above, not -1"),
     ({"step": "long"}, "step must be a number, 0 or above, not 'long'"),
     ({"temperature": float("nan")}, "temperature must be a number above 0, not nan"),
+    ({"momentum": 1.0}, "momentum must be a number from 0 to below 1, not 1.0"),
     ({"class_wise": "yes"}, "class_wise must be True or False, not 'yes'"),
 ])
 def test_an_impossible_option_is_refused(options, sentence):

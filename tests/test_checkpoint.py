@@ -104,6 +104,11 @@ def test_a_short_run_leaves_no_file(few, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_damaged_file_is_no_state(tmp_path):
+    (tmp_path / "state.pt").write_bytes(b"PK half a file")
+    assert Checkpoint(tmp_path / "state.pt").resume([torch.zeros(1)], ["start"]) == ["start"]
+
+
 SETTINGS = VictimSettings.check({**grid.NOTEBOOK_DEFAULTS["victim"], **VICTIM})
 
 

@@ -91,7 +91,7 @@ def test_images_that_are_too_small_for_a_network(architecture, side, tmp_path):
         if fits:
             assert setup(settings).splits.shape == (1, side, side)
         else:
-            with pytest.raises(SettingsError, match=f"^architecture must be one for images of 1x{side}x{side} .*, not '{architecture}'"):
+            with pytest.raises(SettingsError, match=f"^architecture must be one for images of 1x{side}x{side} .*, not '{architecture}' \\(.*size"):
                 setup(settings)
 
 
@@ -109,6 +109,9 @@ def test_an_unknown_profile_is_refused():
     ("experiments: {one: {victm: {sigma: 0.5}}}", "mine.yaml: experiments: one may hold victim, poison, not 'victm'."),
     ("kep: true\nexperiments: {}", "mine.yaml may hold kept, data, victim, poison, trainers, experiments, not 'kep'."),
     ("trainers: {mcer: {}}\nexperiments: {}", "mine.yaml: trainers may hold standard, gaussian, smoothadv, macer, not 'mcer'."),
+    ("experiments: {one: {victim: {seeds: [0, 1]}, poison: {attack: none}}}", "a profile may not hold 'seeds'"),
+    ("experiments: {one: }", "mine.yaml: experiments: one must hold victim, poison, not None."),
+    ("", "mine.yaml must hold kept, data, victim, poison, trainers, experiments, not None."),
     ("trainers: {macer: {draws: 4}}\nexperiments: {}", "mine.yaml: trainers: macer may hold victim, poison, not 'draws'."),
     ("experiments: {one: {victim: {lr: 1e-3}, poison: {attack: none}}}", "mnist5k-gaussian-0.5-clean-0-"),
     ("experiments: {one: {victim: {seed: 0}, poison: {attack: pacd}}}", "mnist5k-gaussian-0.5-pacd-0-"),
