@@ -17,6 +17,7 @@ READERS = [f"pacd/{name}.py" for name in ("claims", "poison_export", "poison_ver
 METHOD = sorted(set(map(str, Path("pacd").glob("*.py"))) - set(READERS))
 # Rows that are kept stay as they are when the code changes or a clone gives every file another time.
 SOURCES = {kind: [] if GRID.kept else [*METHOD, f"notebooks/{kind}.ipynb"] for kind in ("poison", "victim", "curator")}
+COLOURED = "data/downloads/coloured_digits.npz"
 
 # Each kernel says on stderr that it is not encrypted on this machine's own loopback, and some that they were told to stop.
 QUIETLY = "2> >(grep -v '^.IPKernelApp. \\(WARNING\\|ERROR . KeyboardInterrupt\\)' >&2)"
@@ -48,9 +49,18 @@ rule book:
     shell:
         "REPOSITORY={params.repository:q} python book/build.py " + QUIETLY
 
+rule coloured_digits:
+    input:
+        "profiles/coloured_digits.py",
+    output:
+        COLOURED,
+    shell:
+        "python {input} {output}"
+
 rule poison:
     input:
         SOURCES["poison"],
+        lambda w: [COLOURED] if GRID.poisons[w.run]["dataset"] == COLOURED else [],
     output:
         poison=f"data/poison/{PROFILE}/{{run}}.npz",
         manifest=f"data/poison/{PROFILE}/{{run}}.json",
@@ -69,6 +79,7 @@ rule victim:
     input:
         SOURCES["victim"],
         lambda w: GRID.victims[w.run]["poison_file"] or [],
+        lambda w: [COLOURED] if GRID.victims[w.run]["dataset"] == COLOURED else [],
     output:
         rows=f"data/results/{PROFILE}/{{run}}.csv",
         manifest=f"data/results/{PROFILE}/{{run}}.json",

@@ -1,5 +1,6 @@
 """What the book's pages share: rows of an experiment, tables and figures made from them. Nothing here computes a result."""
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -16,10 +17,12 @@ sys.path.insert(0, str(ROOT))  # for profiles/
 from pacd.claims import CLAIMS, CONTROLS, published  # noqa: E402, F401
 from pacd.claims import shown as decimals  # noqa: E402
 from pacd.metrics import abstention, acr, certified_accuracy, mean_interval, paired_bootstrap, paired_drop, pairs, point_at_cap, probit_p  # noqa: E402
+from pacd.names import TRAINERS  # noqa: E402
 from profiles import grid  # noqa: E402
 
-# Okabe and Ito's palette: told apart by colour-blind readers. One colour for a trainer everywhere.
-TRAINER_COLOUR = {"standard": "#000000", "gaussian": "#0072B2", "smoothadv": "#D55E00", "macer": "#009E73"}
+# Okabe and Ito's palette: told apart by colour-blind readers. One colour for a trainer everywhere, the last ones for readers' own.
+PALETTE = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+TRAINER_COLOUR = dict(zip(TRAINERS, itertools.cycle(PALETTE)))
 # Clean is solid, PACD dashed, a control dotted: told apart without colour too.
 ATTACK_STYLE = {"none": "-", "first_order": "--"}
 ATTACK_NAME = {
@@ -27,7 +30,7 @@ ATTACK_NAME = {
     "gradient_matching": "gradient matching", "accuracy": "against standard training",
     "class_wise_learned": "control: class-wise learned",
 }  # fmt: skip
-TRAINER_NAME = {"standard": "standard", "gaussian": "GA", "smoothadv": "SmoothAdv", "macer": "MACER"}
+TRAINER_NAME = {name: name for name in TRAINERS} | {"gaussian": "GA", "smoothadv": "SmoothAdv", "macer": "MACER"}
 DATA_NAME = {"mnist": "MNIST", "cifar10": "CIFAR-10", "mnist5k": "5,000 MNIST digits", "fashion_mnist": "Fashion-MNIST"}
 DATA_NAME |= {"data/downloads/cifar10-jpeg.npz": "CIFAR-10, JPEG copy"}
 COLUMN_NAME = {"l2": "mean L2", "sigma": "σ", "eps_linf": "eps", "crafting_trainer": "made against", "normalisation": "scaling of pixels", "trainer": "victim", "trainer_options": "its options"}

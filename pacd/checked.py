@@ -43,8 +43,9 @@ def _integers(value):
 
 
 Text = Annotated[str, StringConstraints(min_length=1)]
-Positive = Annotated[float, allowed("a number above 0", gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, allowed("a number, 0 or above", ge=0, allow_inf_nan=False)]
+MOST = 1e6  # of any number: far above all that makes sense, far below where float32 ends
+Positive = Annotated[float, allowed("a number above 0, at most a million", gt=0, le=MOST)]
+NonNegative = Annotated[float, allowed("a number from 0 to a million", ge=0, le=MOST)]
 Count = Annotated[int, allowed("a whole number, 1 or above", ge=1)]
 Whole = Seed = Annotated[int, allowed("a whole number, 0 or above", ge=0)]
 Decay = Annotated[float, allowed("a number from 0 to below 1", ge=0, lt=1)]

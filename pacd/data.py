@@ -33,8 +33,8 @@ class Splits:
 
     @property
     def classes(self):
-        """Number of classes."""
-        return int(self.y_train.max()) + 1
+        """Number of classes: labels run from 0 to one less, whichever of them the training images lack."""
+        return max(int(y.max()) for y in (self.y_train, self.y_val, self.y_test)) + 1
 
     def to(self, device):
         """The same splits on another device."""

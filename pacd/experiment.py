@@ -30,7 +30,7 @@ def setup(settings):
     Raises
     ------
     SettingsError, DataError
-        If the device is absent, an option of the trainer is unknown or impossible, the data have no such class, or their images are too small for the network.
+        If the device is absent, an option of the trainer is unknown or impossible, the data lack images of the class in one of their parts, or their images are too small for the network.
     """
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise SettingsError("device must be auto or cpu here, not 'cuda': torch finds no GPU.")
@@ -40,6 +40,9 @@ def setup(settings):
     splits = load(settings.dataset, settings.data_root, settings.split_seed, settings.train_size).to(device)
     if settings.target_class >= splits.classes:
         raise DataError(f"target_class must be below {splits.classes} for {settings.dataset}, not {settings.target_class}.")
+    for part, labels in (("training", splits.y_train), ("validation", splits.y_val), ("test", splits.y_test)):
+        if settings.target_class not in labels:
+            raise DataError(f"target_class must have {part} images, and {settings.dataset} has none of class {settings.target_class} among its {len(labels)}.")
 
     def model(seed):
         return make_model(settings.architecture, splits.shape, splits.classes, seed, settings.normalisation).to(device)

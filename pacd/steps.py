@@ -4,10 +4,11 @@ import torch
 
 
 def blur(images, deviation):
-    """Gaussian blur of each image of a batch of shape (N, C, H, W), ``deviation`` in pixels."""
+    """Gaussian blur of each image of a batch of shape (N, C, H, W), ``deviation`` in pixels; cut off at two deviations, or where a smaller image ends."""
     from torchvision.transforms.functional import gaussian_blur  # takes longer to import than all the rest of a run's packages
 
-    return gaussian_blur(images, 4 * round(deviation) + 3, deviation)
+    reach = min(2 * round(deviation) + 1, min(images.shape[2:]) - 1)
+    return gaussian_blur(images, 2 * reach + 1, deviation)
 
 
 class Momentum:

@@ -56,16 +56,11 @@ def load(profile):
     if not path.exists():
         known = sorted(p.stem for p in path.parent.glob("*.yaml"))
         raise SettingsError(f"PROFILE must be one of {', '.join(known)}, not {profile!r}.")
-    content = yaml.safe_load(path.read_text())
-    _only(content, ("kept", "data", "victim", "poison", "trainers", "experiments"), path.name)
-    _only(content.get("trainers", {}), TRAINERS, f"{path.name}: trainers")
-    for trainer, own in content.get("trainers", {}).items():
-        _only(own, ("victim", "poison"), f"{path.name}: trainers: {trainer}")
+    content = _read(path)
     grid = Grid(profile, {}, {}, {}, {}, content.get("kept", False))
     for name, blocks in content.get("experiments", {}).items():
         runs = {}
         for block in blocks if isinstance(blocks, list) else [blocks]:
-            _only(block, ("victim", "poison"), f"{path.name}: experiments: {name}")
             axes = [_product(_axes(content.get(kind, {})) | block.get(kind, {})) for kind in ("victim", "poison")]
             for victim, poison in itertools.product(*axes):
                 run = _add(grid, content, victim, poison)
@@ -87,12 +82,40 @@ def rows(profile, experiment):
     return (read_rows(*there) if there else None), len(paths) - len(there)
 
 
+def _read(path):
+    """A profile's content. Parameters in it are checked with the runs that they make, its blocks here."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path.name} must be YAML: {' '.join(str(error).split())}.") from None
+    _only(content, ("kept", "data", "victim", "poison", "trainers", "experiments"), path.name)
+    if not isinstance(content.get("kept", False), bool):
+        raise SettingsError(f"{path.name}: kept must be true or false, not {content['kept']!r}.")
+    _only(content.get("data", {}), None, f"{path.name}: data")
+    _kinds(content, path.name)
+    for part, known in (("trainers", TRAINERS), ("experiments", None)):
+        where = f"{path.name}: {part}"
+        _only(content.get(part, {}), known, where)
+        for name, blocks in content.get(part, {}).items():
+            for block in (blocks or [None]) if isinstance(blocks, list) and part == "experiments" else [blocks]:
+                _only(block, ("victim", "poison"), f"{where}: {name}")
+                _kinds(block, f"{where}: {name}")
+    return content
+
+
+def _kinds(content, where):
+    for kind in ("victim", "poison"):
+        _only(content.get(kind, {}), None, f"{where}: {kind}")
+        if [] in content.get(kind, {}).values():
+            raise SettingsError(f"{where}: {kind} must have one value or more for each name, not [].")
+
+
 def _only(content, known, where):
-    """No name but the known ones, or a misspelt block would be passed over and its defaults run in its place."""
-    if not isinstance(content, dict):
-        raise SettingsError(f"{where} must hold {', '.join(known)}, not {content!r}.")
+    """No name but the known ones, or a misspelt block would be passed over and its defaults run in its place; None: any name."""
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+        raise SettingsError(f"{where} must hold {', '.join(known or ['names with their values'])}, not {content!r}.")
     for name in content:
-        if name not in known:
+        if known and name not in known:
             raise SettingsError(f"{where} may hold {', '.join(known)}, not {name!r}.")
 
 
@@ -136,7 +159,7 @@ def _with_defaults(content, kind, chosen):
     """Profile defaults, then what differs for this trainer, then what the experiment says."""
     base = {**NOTEBOOK_DEFAULTS[kind], **content.get("data", {}), **content.get(kind, {})}
     trainer = chosen.get("trainer", base["trainer"])
-    return {**base, **content.get("trainers", {}).get(trainer, {}).get(kind, {}), **chosen}
+    return {**base, **content.get("trainers", {}).get(str(trainer), {}).get(kind, {}), **chosen}
 
 
 def _checked(kind, parameters, name):
@@ -153,7 +176,7 @@ def _name(kind, parameters, label, seed):
     """
     chosen = {name: value for name, value in parameters.items() if value != NOTEBOOK_DEFAULTS[kind].get(name)}
     digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
-    return "-".join(str(part) for part in (Path(parameters["dataset"]).stem, parameters["trainer"], parameters["sigma"], label, seed, digest))
+    return "-".join(str(part) for part in (Path(str(parameters["dataset"])).stem, parameters["trainer"], parameters["sigma"], label, seed, digest))
 
 
 def _notebook_defaults(kind):

@@ -4,11 +4,13 @@ import math
 import re
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import nn
 
-from pacd import attack, losses, poison_file
+from pacd import attack, losses, poison_file, steps
 from pacd.checked import SettingsError
 from pacd.data import Splits
 from pacd.hypergradient import conjugate_gradient, hypergradient, matching
@@ -60,14 +62,21 @@ def test_zero_eps_changes_nothing(digits):
     ({"draws": 0}, "draws must be a whole number, 1 or above, not 0"),
     ({"restart": 1.5}, "restart must be a whole number, 1 or above, not 1.5"),
     ({"warmup": -1}, "warmup must be a whole number, 0 or above, not -1"),
-    ({"step": "long"}, "step must be a number, 0 or above, not 'long'"),
-    ({"temperature": float("nan")}, "temperature must be a number above 0, not nan"),
+    ({"step": "long"}, "step must be a number from 0 to a million, not 'long'"),
+    ({"temperature": float("nan")}, "temperature must be a number above 0, at most a million, not nan"),
     ({"momentum": 1.0}, "momentum must be a number from 0 to below 1, not 1.0"),
     ({"class_wise": "yes"}, "class_wise must be True or False, not 'yes'"),
 ])
 def test_an_impossible_option_is_refused(options, sentence):
     with pytest.raises(SettingsError, match="^attack_options of first_order: " + re.escape(sentence)):
         attack.method("first_order", options)
+
+
+@pytest.mark.parametrize("side, reach", [(28, 5), (5, 4), (1, 0)])
+def test_blur_is_scipys_also_in_images_smaller_than_its_kernel(side, reach):
+    images = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    expected = gaussian_filter(images.numpy(), 2.0, mode="mirror", radius=reach, axes=(2, 3))
+    np.testing.assert_allclose(steps.blur(images, 2.0), expected, atol=1e-6)
 
 
 def test_projection_is_the_nearest_feasible_point():

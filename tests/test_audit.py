@@ -80,7 +80,7 @@ def test_neumann_finds_its_scale(largest):
 
 
 @pytest.mark.parametrize("change, sentence", [
-    ({"damping": 0.0}, "damping must be a number above 0, not 0.0"),
+    ({"damping": 0.0}, "damping must be a number above 0, at most a million, not 0.0"),
     ({"images": 10}, "images must be a whole number from 40 to 200, not 10"),
     ({"smigma": 1.0}, "unknown parameter 'smigma'; did you mean 'sigma'\\?"),
 ])

@@ -31,9 +31,9 @@ def test_buttons_only_for_a_public_copy(monkeypatch, repository):
     assert ("launch_buttons" in config.html_theme_options) == bool(repository)
 
 
-def test_an_address_that_is_none_stops_in_one_sentence():
+def test_an_address_that_is_none_stops_in_one_sentence(tmp_path):
     environment = {**os.environ, "REPOSITORY": "pacd", "PYTHONPATH": str(ROOT / "book" / "_ext")}
-    command = [sys.executable, "-m", "sphinx", "-C", "-D", "extensions=publish", ROOT / "book", "never-made"]
+    command = [sys.executable, "-m", "sphinx", "-C", "-D", "extensions=publish", ROOT / "book", tmp_path]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 2 and "REPOSITORY must be the https address of a public repository, not 'pacd'." in done.stderr
 

@@ -1,6 +1,10 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from pacd import data
 
@@ -38,6 +42,22 @@ def test_npz_keeps_every_pixel(tmp_path):
     assert splits.shape == (3, 8, 9) and len(splits.x_train) == 20 and len(splits.x_val) == 6 and splits.classes == 3
     stored = np.load(path)["x_test"].transpose(0, 3, 1, 2)
     assert ((splits.x_test * 255).numpy() == stored).all()
+
+
+def test_classes_that_the_training_images_lack_are_counted(digits):
+    splits = data.load("mnist5k", train_size=1)
+    assert len(splits.x_train) == 1 and splits.classes == digits.classes == 10
+
+
+def test_coloured_digits_are_digits_of_cifars_shape(tmp_path):
+    subprocess.run([sys.executable, data.ROOT / "profiles" / "coloured_digits.py", tmp_path / "set.npz"], check=True)
+    splits = data.load(str(tmp_path / "set.npz"))
+    assert splits.shape == (3, 32, 32) and splits.classes == 10 and len(splits.x_train) + len(splits.x_val) + len(splits.x_test) == 1797
+    x, y = load_digits(return_X_y=True)
+    small = splits.x_test[:, :, ::4, ::4].flatten(2)  # a point of each 4 by 4 block; ground + (pen - ground) * ink in every channel
+    for image, ink, label, known in zip(small, torch.tensor(x[1500:]), splits.y_test, y[1500:]):
+        assert label == known
+        assert all(abs(torch.corrcoef(torch.stack((channel, ink.float())))[0, 1]) > 0.99 for channel in image if channel.std() > 0.05)
 
 
 @pytest.mark.parametrize(

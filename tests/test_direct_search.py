@@ -45,8 +45,8 @@ def test_poison_is_a_function_of_its_seed_and_of_the_validation_images(few):
     ({"strokes": 1}, "strokes must be True or False, not 1"),
     ({"order": 0}, "order must be a whole number, 1 or above, not 0"),
     ({"epochs": 1.5}, "epochs must be a whole number, 1 or above, not 1.5"),
-    ({"lr": float("inf")}, "lr must be a number above 0, not inf"),
-    ({"temperature": "hot"}, "temperature must be a number above 0, not 'hot'"),
+    ({"lr": float("inf")}, "lr must be a number above 0, at most a million, not inf"),
+    ({"temperature": "hot"}, "temperature must be a number above 0, at most a million, not 'hot'"),
 ])
 def test_a_wrong_option_is_refused(options, sentence):
     with pytest.raises(ValueError, match=sentence):

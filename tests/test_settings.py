@@ -5,9 +5,11 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
 from pacd import attack, baselines, direct_search, losses, models, names
 from pacd.checked import SettingsError
+from pacd.data import DataError
 from pacd.experiment import setup, trainer
 from pacd.settings import PoisonSettings, VictimSettings
 from profiles import grid
@@ -29,9 +31,10 @@ def test_names_are_those_of_the_method():
 @pytest.mark.parametrize("kind, change, sentence", [
     ("victim", {"sgima": 0.25}, "unknown parameter 'sgima'; did you mean 'sigma'\\?"),
     ("victim", {"zzz": 0.25}, "unknown parameter 'zzz'; known: dataset, "),
-    ("victim", {"sigma": 0.0}, "sigma must be a number above 0, not 0.0"),
-    ("victim", {"sigma": float("nan")}, "sigma must be a number above 0, not nan"),
-    ("victim", {"sigma": "big"}, "sigma must be a number above 0, not 'big'"),
+    ("victim", {"sigma": 0.0}, "sigma must be a number above 0, at most a million, not 0.0"),
+    ("victim", {"sigma": float("nan")}, "sigma must be a number above 0, at most a million, not nan"),
+    ("victim", {"lr": 2e6}, "lr must be a number above 0, at most a million, not 2000000.0"),
+    ("victim", {"sigma": "big"}, "sigma must be a number above 0, at most a million, not 'big'"),
     ("victim", {"alpha": 1.0}, "alpha must be a failure probability between 0 and 1, not 1.0"),
     ("victim", {"trainer": "gausian"}, "trainer must be one of standard, .*, not 'gausian'; did you mean 'gaussian'\\?"),
     ("victim", {"seeds": "0,x"}, "seeds must be one or more whole numbers"),
@@ -64,10 +67,10 @@ def test_a_wrong_parameter_is_named(kind, change, sentence):
     ("macer", {"draw": 2}, "unknown parameter 'draw'; did you mean 'draws'?"),
     ("macer", {"draws": 0}, "draws must be a whole number, 1 or above, not 0"),
     ("macer", {"draws": 2.5}, "draws must be a whole number, 1 or above, not 2.5"),
-    ("macer", {"lam": -1.0}, "lam must be a number, 0 or above, not -1.0"),
-    ("macer", {"beta": float("nan")}, "beta must be a number, 0 or above, not nan"),
+    ("macer", {"lam": -1.0}, "lam must be a number from 0 to a million, not -1.0"),
+    ("macer", {"beta": float("nan")}, "beta must be a number from 0 to a million, not nan"),
     ("smoothadv", {"steps": True}, "steps must be a whole number, 1 or above, not True"),
-    ("smoothadv", {"radius": "1"}, "radius must be a number, 0 or above, not '1'"),
+    ("smoothadv", {"radius": "1"}, "radius must be a number from 0 to a million, not '1'"),
     ("smoothadv", {"warmup": -1}, "warmup must be a whole number, 0 or above, not -1"),
     ("standard", {"draws": 2}, "unknown parameter 'draws'; known: none"),
 ])
@@ -95,6 +98,23 @@ def test_images_that_are_too_small_for_a_network(architecture, side, tmp_path):
                 setup(settings)
 
 
+@pytest.mark.parametrize("part, size", [("training", 18), ("validation", 2), ("test", 20)])
+def test_a_class_that_a_part_of_the_data_lacks(tmp_path, part, size):
+    """A 2 for every image but those of one part, found where the split puts them."""
+    generator = torch.Generator().manual_seed(0)
+    val, train = torch.randperm(20, generator=generator).split((2, 18))
+    labels = {"training": np.full(20, 2), "test": np.full(20, 2)}
+    if part == "test":
+        labels["test"][:] = 1
+    else:
+        labels["training"][{"training": train, "validation": val}[part]] = 1
+    x = np.zeros((20, 28, 28), np.uint8)
+    np.savez(tmp_path / "set.npz", x_train=x, y_train=labels["training"], x_test=x, y_test=labels["test"])
+    settings = VictimSettings.check({**DEFAULTS["victim"], "dataset": str(tmp_path / "set.npz"), "target_class": 2})
+    with pytest.raises(DataError, match=f"^target_class must have {part} images, and .*set.npz has none of class 2 among its {size}.$"):
+        setup(settings)
+
+
 def test_seeds_from_the_command_line():
     for given, meant in ((3, [3]), ("0,1,2", [0, 1, 2]), ([4, 5], [4, 5])):
         assert VictimSettings.check({**DEFAULTS["victim"], "seeds": given}).seeds == meant
@@ -113,6 +133,16 @@ def test_an_unknown_profile_is_refused():
     ("experiments: {one: }", "mine.yaml: experiments: one must hold victim, poison, not None."),
     ("", "mine.yaml must hold kept, data, victim, poison, trainers, experiments, not None."),
     ("trainers: {macer: {draws: 4}}\nexperiments: {}", "mine.yaml: trainers: macer may hold victim, poison, not 'draws'."),
+    ("a: [", "mine.yaml must be YAML: while parsing"),
+    ("kept: maybe", "mine.yaml: kept must be true or false, not 'maybe'."),
+    ("data: 5", "mine.yaml: data must hold names with their values, not 5."),
+    ("victim: {1: 2}", "mine.yaml: victim must hold names with their values, not {1: 2}."),
+    ("experiments: [1]", "mine.yaml: experiments must hold names with their values, not [1]."),
+    ("experiments: {one: []}", "mine.yaml: experiments: one must hold victim, poison, not None."),
+    ("experiments: {one: {victim: 3}}", "mine.yaml: experiments: one: victim must hold names with their values, not 3."),
+    ("experiments: {one: {victim: {sigma: []}}}", "mine.yaml: experiments: one: victim must have one value or more for each name, not []."),
+    ("data: {dataset: 5}\nexperiments: {one: {victim: {seed: 0}}}", "5-gaussian-0.5-first_order-0-"),
+    ("experiments: {one: {victim: {trainer: [[gaussian]]}, poison: {attack: none}}}", "mnist5k-['gaussian']-0.5-clean-0-"),
     ("experiments: {one: {victim: {lr: 1e-3}, poison: {attack: none}}}", "mnist5k-gaussian-0.5-clean-0-"),
     ("experiments: {one: {victim: {seed: 0}, poison: {attack: pacd}}}", "mnist5k-gaussian-0.5-pacd-0-"),
 ])
@@ -126,7 +156,7 @@ def test_a_profile_is_checked_before_it_runs(tmp_path, monkeypatch, content, sen
 
 @pytest.mark.parametrize("profile", ["laptop", "paper"])
 def test_smoke_runs_whatever_has_a_name_in_the_larger_profiles(profile):
-    """Trainers, networks, attacks, augmentations and all other choices from a list, and switches; not data sets, whose stand-in are the embedded digits."""
+    """Trainers, networks, attacks, augmentations and all other choices from a list, and switches; not data sets, whose stand-ins are the embedded digits and coloured ones."""
     def chosen(name):
         kinds = grid.load(name)._asdict()
         return {(kind, key, value) for kind in ("victims", "poisons", "curators") for run in kinds[kind].values() for key, value in run.items()
