@@ -1,10 +1,13 @@
 """The certifier: randomized smoothing of Cohen et al. (arXiv 1902.02918, algorithm CERTIFY), one row per point."""
 
+from itertools import islice
+
 import numpy as np
 import pandas as pd
 import torch
 from scipy.stats import beta, norm
 
+from pacd.checkpoint import NOTHING
 from pacd.fast_forward import DRAWS, Votes
 
 ABSTAIN = -1
@@ -39,7 +42,7 @@ def count(votes, points, noise):
 
 def certify(
     model, x, y, sigma, *, n0=100, n=1000, alpha=0.001, batch=250, seed=0, classes=10,
-    precision="float32", stop_wrong=False, compiled=None, cached=True, channels_last=True,
+    precision="float32", stop_wrong=False, compiled=None, cached=True, channels_last=True, checkpoint=NOTHING,
 ):  # fmt: skip
     """Certify the smoothed classifier g(x) = argmax_c P(f(x + N(0, sigma^2 I)) = c) at each point.
 
@@ -77,6 +80,8 @@ def certify(
         Run f through torch.compile; None: from ``COMPILE_FROM`` draws on, where it pays.
     cached, channels_last : bool
         Further tricks, for comparisons; see ``pacd.fast_forward.Votes``.
+    checkpoint : Checkpoint
+        Where the counts of this very model are kept between blocks of draws, and found again after a kill.
 
     Returns
     -------
@@ -96,7 +101,11 @@ def certify(
     guess = count(votes, points, noise_blocks(x.shape[1:], sigma, n0, (seed, 0), x.device)).argmax(1)
     drawn = points[guess == y] if stop_wrong else points
     counts = torch.zeros(len(x), classes, dtype=torch.int64, device=x.device)
-    counts[drawn] = count(votes, drawn, noise_blocks(x.shape[1:], sigma, n, (seed, 1), x.device))
+    done = checkpoint.resume([counts], 0)
+    for block in islice(noise_blocks(x.shape[1:], sigma, n, (seed, 1), x.device), done, None):  # blocks counted before a kill are drawn and passed over
+        counts[drawn] += votes(block, drawn)
+        done += 1
+        checkpoint.keep([counts], done)
     rows = pd.DataFrame({"label": y.cpu(), "guess": guess.cpu(), "n0": n0, "n": counts.sum(1).cpu(), "alpha": alpha, "sigma": sigma})
     rows = rows.assign(noise_seed=seed, precision=precision)
     return bound(rows.join(pd.DataFrame(counts.cpu(), columns=[f"count_{c}" for c in range(classes)])))

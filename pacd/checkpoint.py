@@ -58,10 +58,10 @@ class Checkpoint:
         self.seconds = saved["seconds"]
         return saved["progress"]
 
-    def keep(self, parts, progress):
-        """Replace the file by the state of now, unless it is younger than ``every`` seconds."""
+    def keep(self, parts, progress, last=False):
+        """Replace the file by the state of now, unless it is younger than ``every`` seconds; by the ``last`` one whenever it took that long to get there."""
         now = time.monotonic()
-        if not self.path or now - self.kept < self.every:
+        if not self.path or now - (self.started if last else self.kept) < self.every:
             return
         spent = self.seconds + now - self.started
         with replacing(self.path) as temporary:
@@ -83,8 +83,8 @@ def checkpoint(settings, *data):
     Parameters
     ----------
     settings : pydantic.BaseModel
-    data : str or int
-        What else tells the computation from others, such as hashes of its data and a seed.
+    data : str, int or torch.nn.Module
+        What else tells the computation from others, such as hashes of its data, a seed, and the trained network that is certified.
 
     Returns
     -------
@@ -92,8 +92,14 @@ def checkpoint(settings, *data):
         In ``data/checkpoints``; other settings, data, code, torch or device never meet it.
     """
     code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
-    run = [type(settings).__name__, settings.model_dump(), data, code, torch.__version__, device_name(settings)]
+    run = [type(settings).__name__, settings.model_dump(), [_digest(part) for part in data], code, torch.__version__, device_name(settings)]
     return Checkpoint(FOLDER / (hashlib.sha256(json.dumps(run).encode()).hexdigest()[:16] + ".pt"))
+
+
+def _digest(part):
+    if not isinstance(part, torch.nn.Module):
+        return part
+    return hashlib.sha256(b"".join(tensor.cpu().numpy().tobytes() for tensor in part.state_dict().values())).hexdigest()
 
 
 def _state(part):

@@ -69,5 +69,5 @@ def train(
             history.append(total.item() / len(x))
             if not torch.isfinite(total):
                 raise FloatingPointError(f"the training loss is not finite in epoch {epoch + 1}; lower lr or raise batch.")
-            checkpoint.keep(parts, history)
+            checkpoint.keep(parts, history, last=epoch + 1 == epochs)
     return history

@@ -3,11 +3,13 @@
 import json
 from functools import partial
 
+import pandas as pd
 import pytest
 import torch
 from test_notebooks import VICTIM, papermill
 
 from pacd import attack, checkpoint, data, direct_search, losses
+from pacd.certify import certify
 from pacd.checkpoint import Checkpoint
 from pacd.experiment import augmentation
 from pacd.models import make_model
@@ -97,6 +99,30 @@ def test_search_in_pieces(few, tmp_path):
     assert calls < 6 * 3  # six victims of three batches
 
 
+def test_certificates_in_pieces(few, tmp_path):
+    """Blocks of draws that were counted before a kill are not counted again."""
+    model = make_model("lenet", few.shape, 10, 0).eval()
+    x, y = few.x_test[:3], few.y_test[:3]
+
+    def compute(loss, kept):
+        return certify(lambda images: loss(images), x, y, 0.5, n0=100, n=3500, batch=300, channels_last=False, checkpoint=kept)
+
+    whole = compute(model, checkpoint.NOTHING)
+    rows, calls = in_pieces(compute, model, tmp_path / "state.pt", pieces=(15, 15))  # a block is ten passes, and two come before it
+    pd.testing.assert_frame_equal(rows, whole)
+    assert rows["n"].tolist() == [3500] * 3 and calls == 2 + 10 + 5
+
+
+def test_the_last_state_of_a_long_training_is_kept_whatever_its_age(tmp_path):
+    state = Checkpoint(tmp_path / "state.pt", every=10)
+    state.resume([], [])
+    state.started -= 11  # eleven seconds ago
+    state.keep([], [1])
+    assert not state.path.exists()
+    state.keep([], [1, 2], last=True)
+    assert Checkpoint(state.path).resume([], []) == [1, 2]
+
+
 def test_a_short_run_leaves_no_file(few, tmp_path):
     model = make_model("lenet", few.shape, 10, 0)
     kept = Checkpoint(tmp_path / "state.pt")
@@ -120,10 +146,11 @@ def test_a_state_is_found_by_its_own_run_alone(monkeypatch, tmp_path):
     names.add(checkpoint.checkpoint(SETTINGS.model_copy(update={"lr": 0.1}), "data", 0).path)
     names.add(checkpoint.checkpoint(SETTINGS, "other data", 0).path)
     names.add(checkpoint.checkpoint(SETTINGS, "data", 1).path)
+    names |= {checkpoint.checkpoint(SETTINGS, make_model("lenet", (1, 28, 28), 10, seed), "data").path for seed in (0, 0, 1)}
     assert checkpoint.checkpoint(SETTINGS, "data", 0).path in names
     code.write_text("two")
     names.add(checkpoint.checkpoint(SETTINGS, "data", 0).path)
-    assert len(names) == 5
+    assert len(names) == 7
 
 
 def test_the_notebook_carries_on_where_it_was(tmp_path):
