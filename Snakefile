@@ -8,6 +8,7 @@ from pathlib import Path
 sys.path.insert(0, workflow.basedir)
 from profiles import grid
 
+grid.known(config)
 PROFILE = config.get("profile", "smoke")
 GRID = grid.load(PROFILE)
 MISSING = GRID.missing(config.get("experiment"))
@@ -22,7 +23,7 @@ COLOURED = "data/downloads/coloured_digits.npz"
 # Each kernel says on stderr that it is not encrypted on this machine's own loopback, and some that they were told to stop.
 QUIETLY = "2> >(grep -v '^.IPKernelApp. \\(WARNING\\|ERROR . KeyboardInterrupt\\)' >&2)"
 PAPERMILL = (
-    "papermill notebooks/{rule}.ipynb {log.notebook} -y {params.settings:q} --no-progress-bar --log-level WARNING " + QUIETLY
+    "papermill notebooks/{rule}.ipynb {log.notebook:q} -y {params.settings:q} --no-progress-bar --log-level WARNING " + QUIETLY
 )
 
 wildcard_constraints:

@@ -3,9 +3,11 @@
 import ast
 import difflib
 import inspect
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, create_model
+
+from pacd.results import unwritable
 
 
 class SettingsError(ValueError):
@@ -42,18 +44,24 @@ def _integers(value):
     return [value] if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def distinct(values):
+    if len(set(values)) < len(values):
+        raise ValueError
+    return values
+
+
 Text = Annotated[str, StringConstraints(min_length=1)]
-MOST = 1e6  # of any number: far above all that makes sense, far below where float32 ends
+MOST, MOST_WHOLE = 1e6, 10**9  # far above all that makes sense, far below where float32 and int64 end
 Positive = Annotated[float, allowed("a number above 0, at most a million", gt=0, le=MOST)]
 NonNegative = Annotated[float, allowed("a number from 0 to a million", ge=0, le=MOST)]
-Count = Annotated[int, allowed("a whole number, 1 or above", ge=1)]
-Whole = Seed = Annotated[int, allowed("a whole number, 0 or above", ge=0)]
+Count = Annotated[int, allowed("a whole number from 1 to a billion", ge=1, le=MOST_WHOLE)]
+Whole = Seed = Annotated[int, allowed("a whole number from 0 to a billion", ge=0, le=MOST_WHOLE)]
 Decay = Annotated[float, allowed("a number from 0 to below 1", ge=0, lt=1)]
 Flag = Annotated[bool, allowed("True or False")]
 Seeds = Annotated[
-    list[Annotated[int, Field(ge=0)]], BeforeValidator(_integers), allowed("one or more whole numbers, such as 0,1,2", min_length=1)
+    list[Seed], BeforeValidator(_integers), AfterValidator(distinct), allowed("one or more distinct whole numbers from 0 to a billion, such as 0,1,2", min_length=1)
 ]
-Threads = Annotated[int, allowed("a whole number, 1 or above: CPU threads, part of what makes rows repeat", ge=1)]
+Threads = Annotated[int, allowed("a whole number from 1 to 1024: CPU threads, part of what makes rows repeat", ge=1, le=1024)]
 Alpha = Annotated[float, allowed("a failure probability between 0 and 1", gt=0, lt=1)]
 RowsFile = Annotated[Text | None, allowed("None or the path to write, ending in .csv", pattern=r"\.csv$")]
 
@@ -62,6 +70,7 @@ class Checked(BaseModel):
     """Parameters of a notebook or of a method: unknown names, wrong types and impossible values are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+    writes: ClassVar[str] = "rows_file"  # the parameter that names a notebook's result
 
     @classmethod
     def check(cls, values, where=""):
@@ -82,7 +91,7 @@ class Checked(BaseModel):
         """Settings from a notebook's own names: its parameters cell, and what papermill injected after it.
 
         papermill lets an unknown name pass; its injected cell is read here, so that a typo is found before any
-        computing.
+        computing, as is a result that could not be written after it.
         """
         injected = [cell for cell in namespace.get("In", []) if cell.lstrip().startswith("# Parameters")][-1:]
         assigned = [
@@ -93,7 +102,11 @@ class Checked(BaseModel):
             for target in node.targets
         ]
         names = [*cls.model_fields, *assigned]
-        return cls.check({name: namespace[name] for name in names if name in namespace})
+        settings = cls.check({name: namespace[name] for name in names if name in namespace})
+        path = getattr(settings, cls.writes)
+        if path and (reason := unwritable(path)):
+            raise SettingsError(f"{cls.writes} must be a path where a file can be written, not {path!r} ({reason}).")
+        return settings
 
     @classmethod
     def _sentence(cls, error):
@@ -108,7 +121,7 @@ class Checked(BaseModel):
         return f"{name} must be {cls.model_fields[name].description or 'of its kind'}, not {error['input']!r}{reason}"
 
 
-UNLESS_ANNOTATED = {bool: Flag, int: Count, float: NonNegative}  # by the type of a parameter's default
+UNLESS_ANNOTATED = {bool: Flag, int: Count, float: NonNegative, str: Text}  # by the type of a parameter's default
 
 
 def options_of(function, after):

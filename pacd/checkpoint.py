@@ -89,10 +89,11 @@ def checkpoint(settings, *data):
     Returns
     -------
     Checkpoint
-        In ``data/checkpoints``; other settings, data, code, torch or device never meet it.
+            In ``data/checkpoints``; other settings, data, code, torch or device never meet it. The names of files are left out, as
+        the data's hashes say what was read, and a result may be written elsewhere.
     """
     code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
-    run = [type(settings).__name__, settings.model_dump(), [_digest(part) for part in data], code, torch.__version__, device_name(settings)]
+    run = [type(settings).__name__, settings.model_dump(exclude={"rows_file", "poison_file", "data_root"}), [_digest(part) for part in data], code, torch.__version__, device_name(settings)]
     return Checkpoint(FOLDER / (hashlib.sha256(json.dumps(run).encode()).hexdigest()[:16] + ".pt"))
 
 

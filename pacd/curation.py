@@ -90,7 +90,7 @@ def spectral(x, y, learned):
     for label in y.unique():
         rows = y == label
         centred = features[rows] - features[rows].mean(0)
-        top = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -1]
+        top = torch.linalg.eigh((centred.T @ centred).double()).eigenvectors[:, -1].to(centred)
         squared = (centred @ top) ** 2
         score[rows] = squared / squared.mean().clamp(min=1e-12)
     return score

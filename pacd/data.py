@@ -111,8 +111,8 @@ def _torchvision(name, root):
             parts = [kind(root, train=train, download=True) for train in (True, False)]
     except Exception as error:
         raise DataError(
-            f"{name} was not found in {root} and could not be downloaded ({type(error).__name__}: {error}); "
-            f"put torchvision's files there, or name their folder with root or $PACD_DATA."
+            f"{name} was not found in {root} and could not be downloaded ({type(error).__name__}: {' '.join(str(error).split())}); "
+            f"put torchvision's files there, or name their folder with data_root or $PACD_DATA."
         ) from error
     arrays = []
     for part in parts:
@@ -135,8 +135,10 @@ def _npz(path):
         raise DataError(f"{path} is not a readable .npz file ({error}).") from error
     for part in ("train", "test"):
         x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
-        if y.ndim != 1 or len(x) != len(y) or not len(y) or y.dtype.kind not in "iu" or y.min() < 0:
-            raise DataError(f"{path}: y_{part} must be one non-negative integer for each image of x_{part}.")
+        if y.ndim != 1 or x.shape[:1] != y.shape or not len(y) or y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= len(arrays["y_train"]):
+            raise DataError(f"{path}: y_{part} must be one non-negative integer for each image of x_{part}, below the number of training images.")
+    if arrays["y_train"].min() == arrays["y_train"].max():
+        raise DataError(f"{path}: y_train must hold two classes or more.")
     if arrays["x_train"].shape[1:] != arrays["x_test"].shape[1:]:
         raise DataError(f"{path}: x_train and x_test must have images of one shape.")
     return [

@@ -77,7 +77,7 @@ def augmentation(name, shape):
         return None
     from torchvision.transforms import v2
 
-    crop = v2.RandomCrop(shape[1:], padding=shape[1] // 8)
+    crop = v2.RandomCrop(shape[1:], padding=max(1, shape[1] // 8))
     transform = {"crop": crop, "crop_flip": v2.Compose([crop, v2.RandomHorizontalFlip()])}[name]
     return lambda images: torch.stack([transform(image) for image in images])
 

@@ -31,12 +31,16 @@ def smoothadv(model, x, y, *, sigma, generator, epoch=None, steps=2, radius=1.0,
     PGD ascends -log of the softmax averaged over ``draws`` frozen noise draws, inside an L2 ball of ``radius``
     (pixel units) that grows linearly over ``warmup`` epochs; the loss is the cross-entropy of the attacked images
     under the same draws. The adversarial step is treated as constant in x and in the weights: a hypergradient sees
-    x -> x + step with d step / dx = 0, the approximation adversarial training itself makes.
+    x -> x + step with d step / dx = 0, the approximation adversarial training itself makes. It is found in evaluation mode,
+    against the network that will be certified: the attack on one image neither hangs on its batch nor moves batch norm's averages.
     """
     if warmup and epoch is not None:
         radius *= min(1.0, (epoch + 1) / warmup)
     noise = noisy(torch.zeros_like(x), sigma, draws, generator)
+    training = model.training
+    model.eval()
     step = ascend(model, x.detach(), y, noise, radius, steps, draws)
+    model.train(training)
     logits = model((x + step).repeat_interleave(draws, 0) + noise)
     return F.cross_entropy(logits, y.repeat_interleave(draws))
 

@@ -3,7 +3,12 @@
 ``losses.TRAINERS`` and ``models.MODELS`` look their functions up by these names; the tests hold the others equal to what they name.
 """
 
-TRAINERS = ("standard", "gaussian", "smoothadv", "macer")
+TRAINERS = (
+    "standard",
+    "gaussian",
+    "smoothadv",
+    "macer",
+)
 ARCHITECTURES = ("lenet", "mlp", "cnn", "resnet20", "resnet56", "vgg")
 NORMALISATIONS = ("centred", "none", "mnist")
 METHODS = ("first_order", "cg", "neumann", "approxgrad", "accuracy", "gradient_matching")

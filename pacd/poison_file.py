@@ -127,6 +127,19 @@ def apply(path, splits, eight_bit=True):
     return replace(splits, x_train=x.index_copy(0, index, chosen)), facts
 
 
+def changed_rows(poisoned, splits):
+    """Which training images a poison changes, bool (N,).
+
+    Raises
+    ------
+    PoisonError
+        If it changes none, as one whose eps is below an 8-bit step.
+    """
+    changed = (poisoned.x_train != splits.x_train).flatten(1).any(1)
+    promise(changed.any(), "poison_file must change at least one image, and this poison changes none")
+    return changed
+
+
 def check_target(facts, target_class):
     """Refuse to certify another class than the poisoned one."""
     poisoned = facts["parameters"]["target_class"]

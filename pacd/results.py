@@ -30,6 +30,18 @@ def replacing(path):
         Path(temporary).unlink(missing_ok=True)
 
 
+def unwritable(path):
+    """Why no file can be written at a path, as far as the folder tells before there is a file; None if one can. Makes the folder."""
+    try:
+        if Path(path).is_dir():
+            return "it is a folder"
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=Path(path).parent).close()
+    except OSError as error:
+        return error.strerror
+    return None
+
+
 def manifest(settings, started, **facts):
     """What made a result: parameters, facts, code commit, versions, device and seconds since ``started``."""
     import torch
@@ -99,7 +111,7 @@ def read_rows(*paths):
     tables = []  # rows from before ``normalisation`` was a parameter are of centred networks
     for path in map(Path, paths):
         facts, rows = json.loads(manifest_path(path).read_text()), pd.read_csv(path)
-        poison = facts["poison"] or {"attack": "none", "trainer": "none", "architecture": "none"}
+        poison = {"attack": "unknown" if facts["poison"] else "none", "trainer": "none", "architecture": "none"} | (facts["poison"] or {})
         accuracies = pd.DataFrame.from_dict(facts["accuracy"], orient="index").add_prefix("accuracy_").rename(index=int)
         facts = {"normalisation": "centred", **poison, **(facts.get("distortion") or {}), **facts["parameters"], "run": path.stem}
         facts |= {f"crafting_{name}": poison[name] for name in ("trainer", "architecture")} | {"poison_seed": poison.get("seed")}

@@ -1,10 +1,11 @@
 """The parameters of the experiment notebooks."""
 
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from pacd.checked import Alpha, Checked, Count, NonNegative, Positive, RowsFile, Seed, Seeds, Text, Threads, allowed, one_of
+from pacd.checked import MOST, Alpha, Checked, Count, NonNegative, Positive, RowsFile, Seed, Seeds, Text, Threads, allowed, distinct, one_of
 from pacd.names import ARCHITECTURES, BASELINES, CURATIONS, METHODS, NORMALISATIONS, SEARCHES, TRAINERS
 
 
@@ -40,9 +41,23 @@ class PoisonSettings(Settings):
     steps: Count
     seed: Seed
     poison_file: Annotated[Text | None, allowed("None or the path to write, ending in .npz", pattern=r"\.npz$")]
+    writes: ClassVar[str] = "poison_file"
 
 
-class VictimSettings(Settings):
+class OnPoison(Settings):
+    """What the notebooks share that read a poison file."""
+
+    poison_file: Annotated[Text, allowed("the path of a poison file ending in .npz", pattern=r"\.npz$")]
+    rows_file: RowsFile
+
+    @model_validator(mode="after")
+    def _apart(self):
+        if self.poison_file and self.rows_file and Path(self.poison_file).with_suffix("") == Path(self.rows_file).with_suffix(""):
+            raise ValueError(f"rows_file must not be {self.rows_file!r}: its manifest would take the place of the poison file's")
+        return self
+
+
+class VictimSettings(OnPoison):
     """notebooks/victim.ipynb; ``trainer`` is the victim trainer."""
 
     poison_file: Annotated[Text | None, allowed("None for clean data, or the path of a poison file ending in .npz", pattern=r"\.npz$")]
@@ -64,40 +79,33 @@ class VictimSettings(Settings):
     stop_wrong: bool = allowed("True to make no further draws where the guess is wrong, else False")
     compiled: Annotated[bool | None, allowed("None to compile where it pays, True or False")]
     noise_seed: Annotated[int, allowed("a whole number from 0 to 2147483647", ge=0, lt=2**31)]
-    empirical_steps: Annotated[int, allowed("0 for no attack on the victim, or a whole number of PGD steps, 1 or above", ge=0)]
-    rows_file: RowsFile
+    empirical_steps: Annotated[int, allowed("0 for no attack on the victim, or a whole number of PGD steps up to a thousand", ge=0, le=1000)]
 
     @model_validator(mode="after")
-    def _consistent(self):
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds must be distinct, not {self.seeds}")
+    def _differentiable(self):
         if self.empirical_steps and self.precision == "int8":
             raise ValueError("empirical_steps must be 0 with precision 'int8': an attack needs the gradient that integers do not have")
         return self
 
 
-class CuratorSettings(Settings):
+class CuratorSettings(OnPoison):
     """notebooks/curator.ipynb; ``trainer`` trains the network whose features and losses the detectors use."""
 
-    poison_file: Annotated[Text, allowed("the path of a poison file ending in .npz", pattern=r"\.npz$")]
     eight_bit: bool = allowed("True to look at the poison rounded to 8 bits, False for the float poison")
     epochs: Count
     seed: Seed
-    rows_file: RowsFile
 
 
-class ShortcutSettings(Settings):
+class ShortcutSettings(OnPoison):
     """notebooks/shortcut.ipynb, what victims make of the pattern that a poison's images share; ``trainer`` is theirs."""
 
-    poison_file: Annotated[Text, allowed("the path of a poison file ending in .npz", pattern=r"\.npz$")]
     seeds: Seeds
     epochs: Count
     batch: Count
     lr: Positive
-    strengths: Annotated[list[float], allowed("one or more numbers", min_length=1)]
+    strengths: Annotated[list[Annotated[float, Field(ge=-MOST, le=MOST)]], AfterValidator(distinct), allowed("one or more distinct numbers", min_length=1)]
     points: Count
     draws: Count
-    rows_file: RowsFile
 
 
 class LinearSettings(DataSettings):

@@ -11,13 +11,14 @@ code, until somebody deletes it (its manifest names the commit that made it).
 import hashlib
 import itertools
 import json
+import re
 from pathlib import Path
 from typing import NamedTuple
 
 import yaml
 
 from pacd.checked import SettingsError
-from pacd.names import TRAINERS
+from pacd.names import BASELINES, TRAINERS
 from pacd.results import read_rows
 from pacd.settings import CuratorSettings, PoisonSettings, VictimSettings
 
@@ -71,6 +72,11 @@ def load(profile):
     return grid
 
 
+def known(config):
+    """Refuse a misspelt name, or another experiment than the one that was meant would run."""
+    _only(config, ("profile", "experiment"), "--config")
+
+
 def rows(profile, experiment):
     """All rows that an experiment has so far (DataFrame; see :func:`pacd.results.read_rows`), and how many runs are missing.
 
@@ -82,11 +88,23 @@ def rows(profile, experiment):
     return (read_rows(*there) if there else None), len(paths) - len(there)
 
 
+class _OnlyOnce(yaml.SafeLoader):
+    """YAML, but of two entries of one name none is passed over."""
+
+    def compose_mapping_node(self, anchor):
+        node = super().compose_mapping_node(anchor)
+        names = [key.value for key, _ in node.value]
+        for name in names:
+            if names.count(name) > 1:
+                raise yaml.YAMLError(f"{name!r} is twice in one place, which begins in line {node.start_mark.line + 1}")
+        return node
+
+
 def _read(path):
     """A profile's content. Parameters in it are checked with the runs that they make, its blocks here."""
     try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+        content = yaml.load(path.read_text(encoding="utf-8"), _OnlyOnce)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path.name} must be YAML: {' '.join(str(error).split())}.") from None
     _only(content, ("kept", "data", "victim", "poison", "trainers", "experiments"), path.name)
     if not isinstance(content.get("kept", False), bool):
@@ -135,12 +153,18 @@ def _add(grid, content, victim, poison):
         raise SettingsError(f"a profile may not hold {name!r}: a run's files are named by its parameters, and its victim by `seed`.")
     victim = _with_defaults(content, "victim", victim)
     crafted = _with_defaults(content, "poison", {**{k: victim[k] for k in SHARED if k in victim}, **poison})
+    victim["seeds"] = [victim.pop("seed", 0)]
     label = "clean" if crafted["attack"] == "none" else crafted["attack"]
+    where = "{}.yaml: {}, {}, sigma {}, {}, seed {}".format(grid.profile, *(victim[name] for name in ("dataset", "trainer", "sigma")), label, *victim["seeds"])
+    _checked(VictimSettings, victim, where)
+    _checked(PoisonSettings, crafted if label != "clean" else {**crafted, "attack": BASELINES[0]}, where)
+    for name in ("dataset", "data_root", "split_seed", "train_size", "target_class"):
+        if crafted[name] != victim[name]:
+            raise SettingsError(f"{where}: {name} must be the same for poison and victim, not {crafted[name]!r} and {victim[name]!r}.")
     if label != "clean":
         name = _name("poison", crafted, label, crafted["seed"])
         victim["poison_file"] = f"data/poison/{grid.profile}/{name}.npz"
         grid.poisons[name] = _checked(PoisonSettings, {**crafted, "poison_file": victim["poison_file"]}, name)
-    victim["seeds"] = [victim.pop("seed", 0)]
     name = _name("victim", victim, label, victim["seeds"][0])
     grid.victims[name] = _checked(VictimSettings, {**victim, "rows_file": f"data/results/{grid.profile}/{name}.csv"}, name)
     return name
@@ -176,7 +200,8 @@ def _name(kind, parameters, label, seed):
     """
     chosen = {name: value for name, value in parameters.items() if value != NOTEBOOK_DEFAULTS[kind].get(name)}
     digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
-    return "-".join(str(part) for part in (Path(str(parameters["dataset"])).stem, parameters["trainer"], parameters["sigma"], label, seed, digest))
+    dataset = re.sub(r"[^\w.-]", "_", Path(parameters["dataset"]).stem)
+    return "-".join(str(part) for part in (dataset, parameters["trainer"], parameters["sigma"], label, seed, digest))
 
 
 def _notebook_defaults(kind):

@@ -144,6 +144,7 @@ def test_a_state_is_found_by_its_own_run_alone(monkeypatch, tmp_path):
     monkeypatch.setattr(checkpoint, "__file__", str(code))
     names = {checkpoint.checkpoint(SETTINGS, "data", 0).path}
     names.add(checkpoint.checkpoint(SETTINGS.model_copy(update={"lr": 0.1}), "data", 0).path)
+    names.add(checkpoint.checkpoint(SETTINGS.model_copy(update={"rows_file": "elsewhere.csv", "data_root": "moved"}), "data", 0).path)  # the first one's
     names.add(checkpoint.checkpoint(SETTINGS, "other data", 0).path)
     names.add(checkpoint.checkpoint(SETTINGS, "data", 1).path)
     names |= {checkpoint.checkpoint(SETTINGS, make_model("lenet", (1, 28, 28), 10, seed), "data").path for seed in (0, 0, 1)}

@@ -43,8 +43,8 @@ def test_poison_is_a_function_of_its_seed_and_of_the_validation_images(few):
 @pytest.mark.parametrize("options, sentence", [
     ({"epoch": 1}, "unknown parameter 'epoch'; did you mean 'epochs'"),
     ({"strokes": 1}, "strokes must be True or False, not 1"),
-    ({"order": 0}, "order must be a whole number, 1 or above, not 0"),
-    ({"epochs": 1.5}, "epochs must be a whole number, 1 or above, not 1.5"),
+    ({"order": 0}, "order must be a whole number from 1 to a billion, not 0"),
+    ({"epochs": 1.5}, "epochs must be a whole number from 1 to a billion, not 1.5"),
     ({"lr": float("inf")}, "lr must be a number above 0, at most a million, not inf"),
     ({"temperature": "hot"}, "temperature must be a number above 0, at most a million, not 'hot'"),
 ])

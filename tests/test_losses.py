@@ -7,6 +7,7 @@ from scipy.stats import norm
 from torch import nn
 
 from pacd import losses
+from pacd.models import make_model
 from pacd.smoothing import soft_radius
 
 SIGMA = 0.5
@@ -93,6 +94,21 @@ def test_smoothadv_moves_along_the_gradient_by_its_radius():
     p = softmax(logits(1)[:, 0] + 3 * 0.1 * direction.numpy().reshape(3, 1) * np.array([[1, -1, 0]]))
     expected = -np.log(p[range(3), y]).mean()
     assert value(losses.smoothadv, radius=0.2) == pytest.approx(expected, rel=1e-4)
+
+
+def test_smoothadv_attacks_the_network_that_is_certified():
+    """In evaluation mode: an image's step does not hang on its batch, and a training step moves batch norm's averages once."""
+    x, y = torch.rand(8, 3, 16, 16, generator=generator()), torch.arange(8)
+    model = make_model("resnet20", (3, 16, 16), 10, 0)
+    norm = next(layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d))
+    losses.gaussian(model, x, y, sigma=SIGMA, generator=generator())
+    once = norm.running_mean.clone()
+    attacked = make_model("resnet20", (3, 16, 16), 10, 0)
+    losses.smoothadv(attacked, x, y, sigma=SIGMA, generator=generator(), radius=0.0, steps=3)
+    norm = next(layer for layer in attacked.modules() if isinstance(layer, nn.BatchNorm2d))
+    torch.testing.assert_close(norm.running_mean, once)
+    assert norm.num_batches_tracked == 1 and attacked.training
+    assert not losses.smoothadv(attacked.eval(), x, y, sigma=SIGMA, generator=generator()).isnan() and not attacked.training
 
 
 def test_smoothadv_warms_up_linearly():

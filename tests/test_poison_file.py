@@ -68,6 +68,15 @@ def test_eight_bits_never_leave_the_ball(eps):
         assert steps / 255 <= eps + 1e-12
 
 
+def test_which_rows_change_and_that_some_do(poison, tmp_path):
+    splits = data.load("mnist5k", train_size=80)
+    changed = poison_file.changed_rows(poison_file.apply(poison, splits)[0], splits)
+    assert torch.equal(changed.nonzero().flatten(), torch.from_numpy(np.load(poison)["index"]))
+    nothing = craft(tmp_path / "q.npz", dataset="mnist5k", train_size=80, eps_linf=0.001)  # less than an 8-bit step
+    with pytest.raises(PoisonError, match="^poison_file must change at least one image"):
+        poison_file.changed_rows(poison_file.apply(nothing, splits)[0], splits)
+
+
 def test_manifest_states_the_distortion(tmp_path):
     """Ten steps at each of 784 pixels: L2 = 10 / 255 * 28, PSNR = 20 log10(25.5)."""
     splits = poison_export.load("mnist5k", None, 0, 80)

@@ -9,9 +9,9 @@ import torch
 
 from pacd import attack, baselines, direct_search, losses, models, names
 from pacd.checked import SettingsError
-from pacd.data import DataError
+from pacd.data import TORCHVISION, DataError
 from pacd.experiment import setup, trainer
-from pacd.settings import PoisonSettings, VictimSettings
+from pacd.settings import CuratorSettings, PoisonSettings, ShortcutSettings, VictimSettings
 from profiles import grid
 
 DEFAULTS = grid.NOTEBOOK_DEFAULTS
@@ -23,9 +23,8 @@ def test_the_notebooks_own_defaults_are_allowed():
 
 
 def test_names_are_those_of_the_method():
-    assert names.NORMALISATIONS == tuple(models.NORMALISATIONS)
-    assert names.SEARCHES == direct_search.SEARCHES
-    assert names.METHODS == tuple(attack.METHODS) and names.BASELINES == tuple(baselines.BASELINES)
+    assert set(names.NORMALISATIONS) == set(models.NORMALISATIONS) and set(names.SEARCHES) == set(direct_search.SEARCHES)
+    assert set(names.METHODS) == set(attack.METHODS) and set(names.BASELINES) == set(baselines.BASELINES)
 
 
 @pytest.mark.parametrize("kind, change, sentence", [
@@ -37,14 +36,20 @@ def test_names_are_those_of_the_method():
     ("victim", {"sigma": "big"}, "sigma must be a number above 0, at most a million, not 'big'"),
     ("victim", {"alpha": 1.0}, "alpha must be a failure probability between 0 and 1, not 1.0"),
     ("victim", {"trainer": "gausian"}, "trainer must be one of standard, .*, not 'gausian'; did you mean 'gaussian'\\?"),
-    ("victim", {"seeds": "0,x"}, "seeds must be one or more whole numbers"),
-    ("victim", {"seeds": []}, "seeds must be one or more whole numbers"),
-    ("victim", {"seeds": [1, 1]}, "seeds must be distinct"),
-    ("victim", {"n": 0}, "n must be a whole number, 1 or above, not 0"),
-    ("victim", {"n": True}, "n must be a whole number, 1 or above, not True"),
+    ("victim", {"seeds": "0,x"}, "seeds must be one or more distinct whole numbers"),
+    ("victim", {"seeds": []}, "seeds must be one or more distinct whole numbers"),
+    ("victim", {"seeds": [1, 1]}, "seeds must be one or more distinct whole numbers from 0 to a billion, such as 0,1,2, not \\[1, 1\\]$"),
+    ("victim", {"n": 0}, "n must be a whole number from 1 to a billion, not 0"),
+    ("victim", {"n": True}, "n must be a whole number from 1 to a billion, not True"),
     ("victim", {"eight_bit": "yes"}, "eight_bit must be True"),
     ("victim", {"poison_file": "poison.zip"}, "poison_file must be None for clean data, or the path"),
     ("victim", {"empirical_steps": -1}, "empirical_steps must be 0 for no attack on the victim, or a whole number of PGD steps"),
+    ("victim", {"poison_file": "a/b.npz", "rows_file": "a/b.csv"}, "rows_file must not be 'a/b.csv': its manifest would take the place of the poison file's"),
+    ("victim", {"seeds": [0, 2**64]}, "seeds must be one or more distinct whole numbers from 0 to a billion"),
+    ("victim", {"threads": 100000}, "threads must be a whole number from 1 to 1024"),
+    ("shortcut", {"poison_file": "p.npz", "strengths": [1.0, 1.0]}, "strengths must be one or more distinct numbers, not \\[1.0, 1.0\\]$"),
+    ("shortcut", {"poison_file": "p.npz", "strengths": [float("nan")]}, "strengths must be one or more distinct numbers"),
+    ("curator", {"poison_file": "b.npz", "rows_file": "b.csv"}, "rows_file must not be 'b.csv'"),
     ("victim", {"empirical_steps": 3, "precision": "int8"}, "empirical_steps must be 0 with precision 'int8'"),
     ("victim", {"normalisation": "center"}, "normalisation must be one of centred, none, mnist, not 'center'; did you mean 'centred'\\?"),
     ("victim", {"noise_seed": 2**31}, "noise_seed must be a whole number from 0 to 2147483647"),
@@ -52,26 +57,41 @@ def test_names_are_those_of_the_method():
     ("victim", {"curation": "jpg"}, "curation must be one of none, .*, not 'jpg'; did you mean 'jpeg'\\?"),
     ("poison", {"eps_linf": -0.1}, "eps_linf must be a number between 0 and 1, pixel units, not -0.1"),
     ("poison", {"fraction": 0.0}, "fraction must be a share of the target class"),
-    ("poison", {"attack": "pacd"}, "attack must be one of first_order, cg, neumann, approxgrad, .*, not 'pacd'"),
+    ("poison", {"attack": "pacd"}, "attack must be one of first_order, .*, not 'pacd'"),
     ("poison", {"target_class": 8.5}, "target_class must be the number of a class, 0 or above, not 8.5"),
     ("poison", {"device": "gpu"}, "device must be one of auto, cpu, cuda, not 'gpu'"),
 ])
 def test_a_wrong_parameter_is_named(kind, change, sentence):
-    check = {"victim": VictimSettings, "poison": PoisonSettings}[kind].check
+    check = {"victim": VictimSettings, "poison": PoisonSettings, "curator": CuratorSettings, "shortcut": ShortcutSettings}[kind].check
     with pytest.raises(SettingsError, match="^" + sentence) as caught:
-        check({**DEFAULTS[kind], **change})
+        check({**grid._notebook_defaults(kind), **change})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name, reason", [("a folder.csv", "it is a folder"), ("a file/rows.csv", "File exists|Not a directory"), ("/proc/rows.csv", ""), ("x" * 300 + ".csv", "File name too long")])
+def test_a_result_that_could_not_be_written_is_refused_before_the_computing(tmp_path, monkeypatch, name, reason):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a folder.csv").mkdir()
+    (tmp_path / "a file").write_text("")
+    with pytest.raises(SettingsError, match=f"^rows_file must be a path where a file can be written, not {name!r} \\(({reason})"):
+        VictimSettings.from_notebook({**DEFAULTS["victim"], "rows_file": name})
+    crafted = {**DEFAULTS["poison"], "poison_file": name.replace("csv", "npz")}
+    if name != "a folder.csv":
+        with pytest.raises(SettingsError, match="^poison_file must be a path where"):
+            PoisonSettings.from_notebook(crafted)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a file", "a folder.csv"]
+    assert VictimSettings.from_notebook({**DEFAULTS["victim"], "rows_file": "new/rows.csv"}).rows_file == "new/rows.csv"
 
 
 @pytest.mark.parametrize("name, options, sentence", [
     ("macer", {"draw": 2}, "unknown parameter 'draw'; did you mean 'draws'?"),
-    ("macer", {"draws": 0}, "draws must be a whole number, 1 or above, not 0"),
-    ("macer", {"draws": 2.5}, "draws must be a whole number, 1 or above, not 2.5"),
+    ("macer", {"draws": 0}, "draws must be a whole number from 1 to a billion, not 0"),
+    ("macer", {"draws": 2.5}, "draws must be a whole number from 1 to a billion, not 2.5"),
     ("macer", {"lam": -1.0}, "lam must be a number from 0 to a million, not -1.0"),
     ("macer", {"beta": float("nan")}, "beta must be a number from 0 to a million, not nan"),
-    ("smoothadv", {"steps": True}, "steps must be a whole number, 1 or above, not True"),
+    ("smoothadv", {"steps": True}, "steps must be a whole number from 1 to a billion, not True"),
     ("smoothadv", {"radius": "1"}, "radius must be a number from 0 to a million, not '1'"),
-    ("smoothadv", {"warmup": -1}, "warmup must be a whole number, 0 or above, not -1"),
+    ("smoothadv", {"warmup": -1}, "warmup must be a whole number from 0 to a billion, not -1"),
     ("standard", {"draws": 2}, "unknown parameter 'draws'; known: none"),
 ])
 def test_a_wrong_option_of_a_trainer_is_named(name, options, sentence):
@@ -100,10 +120,11 @@ def test_images_that_are_too_small_for_a_network(architecture, side, tmp_path):
 
 @pytest.mark.parametrize("part, size", [("training", 18), ("validation", 2), ("test", 20)])
 def test_a_class_that_a_part_of_the_data_lacks(tmp_path, part, size):
-    """A 2 for every image but those of one part, found where the split puts them."""
+    """A 2 for every image but one, and but those of one part, found where the split puts them."""
     generator = torch.Generator().manual_seed(0)
     val, train = torch.randperm(20, generator=generator).split((2, 18))
     labels = {"training": np.full(20, 2), "test": np.full(20, 2)}
+    labels["training"][train[0]] = 0
     if part == "test":
         labels["test"][:] = 1
     else:
@@ -128,7 +149,7 @@ def test_an_unknown_profile_is_refused():
 @pytest.mark.parametrize("content, sentence", [
     ("experiments: {one: {victm: {sigma: 0.5}}}", "mine.yaml: experiments: one may hold victim, poison, not 'victm'."),
     ("kep: true\nexperiments: {}", "mine.yaml may hold kept, data, victim, poison, trainers, experiments, not 'kep'."),
-    ("trainers: {mcer: {}}\nexperiments: {}", "mine.yaml: trainers may hold standard, gaussian, smoothadv, macer, not 'mcer'."),
+    ("trainers: {mcer: {}}\nexperiments: {}", f"mine.yaml: trainers may hold {', '.join(names.TRAINERS)}, not 'mcer'."),
     ("experiments: {one: {victim: {seeds: [0, 1]}, poison: {attack: none}}}", "a profile may not hold 'seeds'"),
     ("experiments: {one: }", "mine.yaml: experiments: one must hold victim, poison, not None."),
     ("", "mine.yaml must hold kept, data, victim, poison, trainers, experiments, not None."),
@@ -141,10 +162,14 @@ def test_an_unknown_profile_is_refused():
     ("experiments: {one: []}", "mine.yaml: experiments: one must hold victim, poison, not None."),
     ("experiments: {one: {victim: 3}}", "mine.yaml: experiments: one: victim must hold names with their values, not 3."),
     ("experiments: {one: {victim: {sigma: []}}}", "mine.yaml: experiments: one: victim must have one value or more for each name, not []."),
-    ("data: {dataset: 5}\nexperiments: {one: {victim: {seed: 0}}}", "5-gaussian-0.5-first_order-0-"),
-    ("experiments: {one: {victim: {trainer: [[gaussian]]}, poison: {attack: none}}}", "mnist5k-['gaussian']-0.5-clean-0-"),
-    ("experiments: {one: {victim: {lr: 1e-3}, poison: {attack: none}}}", "mnist5k-gaussian-0.5-clean-0-"),
-    ("experiments: {one: {victim: {seed: 0}, poison: {attack: pacd}}}", "mnist5k-gaussian-0.5-pacd-0-"),
+    ("data: {dataset: 5}\nexperiments: {one: {victim: {seed: 0}}}", "mine.yaml: 5, gaussian, sigma 0.5, first_order, seed 0: dataset must be"),
+    ("experiments: {one: {victim: {trainer: [[gaussian]]}, poison: {attack: none}}}", "mine.yaml: mnist5k, ['gaussian'], sigma 0.5, clean, seed 0: trainer must be"),
+    ("experiments: {one: {victim: {lr: 1e-3}, poison: {attack: none}}}", "mine.yaml: mnist5k, gaussian, sigma 0.5, clean, seed 0: lr must be"),
+    ("experiments: {one: {poison: {attack: none, esp_linf: 0.1}}}", "mine.yaml: mnist5k, gaussian, sigma 0.5, clean, seed 0: unknown parameter 'esp_linf'; did you mean 'eps_linf'?"),
+    ("experiments: {one: {poison: {target_class: 3}}}", "mine.yaml: mnist5k, gaussian, sigma 0.5, first_order, seed 0: target_class must be the same for poison and victim, not 3 and 8."),
+    ("experiments:\n  one: {poison: {attack: none}}\n  one: {poison: {attack: uniform}}", "mine.yaml must be YAML: 'one' is twice in one place, which begins in line 2."),
+    ("data: {dataset: 2020-01-01}\nexperiments: {one: {}}", "mine.yaml: 2020-01-01, gaussian, sigma 0.5, first_order, seed 0: dataset must be"),
+    ("experiments: {one: {victim: {seed: 0}, poison: {attack: pacd}}}", "mine.yaml: mnist5k, gaussian, sigma 0.5, pacd, seed 0: attack must be"),
 ])
 def test_a_profile_is_checked_before_it_runs(tmp_path, monkeypatch, content, sentence):
     monkeypatch.setattr(grid, "__file__", str(tmp_path / "grid.py"))
@@ -163,6 +188,23 @@ def test_smoke_runs_whatever_has_a_name_in_the_larger_profiles(profile):
                 if isinstance(value, (str, bool)) and key not in ("dataset", "poison_file", "rows_file", "compiled")}  # fmt: skip
 
     assert chosen(profile) - chosen("smoke") == set() and len(chosen(profile)) > 40
+
+
+def test_the_paper_profile_has_every_named_data_set():
+    plan = grid.load("paper")
+    assert {victim["dataset"] for victim in plan.victims.values()} == set(TORCHVISION)
+
+
+def test_a_misspelt_choice_of_experiment_is_refused():
+    grid.known({"profile": "smoke", "experiment": "headline"})
+    with pytest.raises(SettingsError, match="^--config may hold profile, experiment, not 'expermient'.$"):
+        grid.known({"expermient": "headline"})
+
+
+def test_a_file_name_that_a_shell_or_snakemake_would_split(tmp_path):
+    plan = grid.Grid("t", {}, {}, {}, {})
+    name = grid._add(plan, {"data": {"dataset": "my {odd} digits.npz"}}, {}, {"attack": "none"})
+    assert re.fullmatch(r"my__odd__digits-gaussian-0.5-clean-0-\w{8}", name)
 
 
 def test_a_change_in_the_profile_renames_only_what_depends_on_it():
