@@ -27,7 +27,7 @@ TRAINER_COLOUR = dict(zip(TRAINERS, itertools.cycle(PALETTE)))
 ATTACK_STYLE = {"none": "-", "first_order": "--"}
 ATTACK_NAME = {
     "none": "clean", "first_order": "PACD", "cg": "PACD, CG", "direct_search": "PACD, direct search", "neumann": "PACD, Neumann", "approxgrad": "authors' setting",
-    "gradient_matching": "gradient matching", "accuracy": "against standard training",
+    "unknown": "poison of another make", "gradient_matching": "gradient matching", "accuracy": "against standard training",
     "class_wise_learned": "control: class-wise learned",
 }  # fmt: skip
 TRAINER_NAME = {name: name for name in TRAINERS} | {"gaussian": "GA", "smoothadv": "SmoothAdv", "macer": "MACER"}

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pacd.names import TORCHVISION
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -88,7 +90,6 @@ def load(name, root=None, split_seed=0, train_size=None):
     return replace(splits, x_train=splits.x_train[keep], y_train=splits.y_train[keep])
 
 
-TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10"}  # and their classes in torchvision.datasets
 HELD_OUT = 5000  # validation images, as many as in the paper; test images are the published ones
 
 

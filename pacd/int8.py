@@ -155,7 +155,7 @@ def quantised(model, images):
         hook.remove()
     network = nn.Sequential(*first, integer(rest, seen))
     if not is_quantised(network):
-        raise ValueError("the model has no convolution or dense layer that can be quantised behind its affine first layers.")
+        raise ValueError("precision must be float32 or bfloat16 for this network, which has no convolution or dense layer that can be quantised behind its affine first layers.")
     return network
 
 

@@ -1,8 +1,9 @@
-"""The names of trainers, networks and attacks, apart from what they name: a typo is found before torch is loaded.
+"""The names of data sets, trainers, networks and attacks, apart from what they name: a typo is found before torch is loaded.
 
 ``losses.TRAINERS`` and ``models.MODELS`` look their functions up by these names; the tests hold the others equal to what they name.
 """
 
+TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10"}  # and their classes in torchvision.datasets
 TRAINERS = (
     "standard",
     "gaussian",

@@ -6,13 +6,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from pacd.checked import MOST, Alpha, Checked, Count, NonNegative, Positive, RowsFile, Seed, Seeds, Text, Threads, allowed, distinct, one_of
-from pacd.names import ARCHITECTURES, BASELINES, CURATIONS, METHODS, NORMALISATIONS, SEARCHES, TRAINERS
+from pacd.names import ARCHITECTURES, BASELINES, CURATIONS, METHODS, NORMALISATIONS, SEARCHES, TORCHVISION, TRAINERS
 
 
 class DataSettings(Checked):
     """Which images."""
 
-    dataset: Annotated[Text, allowed("mnist5k, mnist, fashion_mnist, cifar10 or the path of an .npz file")]
+    dataset: Annotated[Text, allowed(f"mnist5k, {', '.join(TORCHVISION)} or the path of an .npz file")]
     data_root: Annotated[Text | None, allowed("None or the folder with torchvision's files")]
     split_seed: Seed
     train_size: Annotated[int | None, allowed("None for all, or a whole number, 1 or above", ge=1)]

@@ -9,7 +9,7 @@ import torch
 
 from pacd import attack, baselines, direct_search, losses, models, names
 from pacd.checked import SettingsError
-from pacd.data import TORCHVISION, DataError
+from pacd.data import DataError
 from pacd.experiment import setup, trainer
 from pacd.settings import CuratorSettings, PoisonSettings, ShortcutSettings, VictimSettings
 from profiles import grid
@@ -192,7 +192,7 @@ def test_smoke_runs_whatever_has_a_name_in_the_larger_profiles(profile):
 
 def test_the_paper_profile_has_every_named_data_set():
     plan = grid.load("paper")
-    assert {victim["dataset"] for victim in plan.victims.values()} == set(TORCHVISION)
+    assert {victim["dataset"] for victim in plan.victims.values()} == set(names.TORCHVISION)
 
 
 def test_a_misspelt_choice_of_experiment_is_refused():
