@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, workflow.basedir)
 from profiles import grid
 
-grid.known(config)
+grid.check_config(config)
 PROFILE = config.get("profile", "smoke")
 GRID = grid.load(PROFILE)
 MISSING = GRID.missing(config.get("experiment"))

@@ -83,14 +83,14 @@ def checkpoint(settings, *data):
     Parameters
     ----------
     settings : pydantic.BaseModel
-    data : str, int or torch.nn.Module
-        What else tells the computation from others, such as hashes of its data, a seed, and the trained network that is certified.
+    data : torch.Tensor, torch.nn.Module, int or str
+        What else tells the computation from others: its images and labels, a seed, the trained network that is certified.
 
     Returns
     -------
     Checkpoint
-            In ``data/checkpoints``; other settings, data, code, torch or device never meet it. The names of files are left out, as
-        the data's hashes say what was read, and a result may be written elsewhere.
+        In ``data/checkpoints``; other settings, data, code, torch or device never meet it. The names of files are left out, as
+        the data themselves say what was read, and a result may be written elsewhere.
     """
     code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
     run = [type(settings).__name__, settings.model_dump(exclude={"rows_file", "poison_file", "data_root"}), [_digest(part) for part in data], code, torch.__version__, device_name(settings)]
@@ -98,9 +98,9 @@ def checkpoint(settings, *data):
 
 
 def _digest(part):
-    if not isinstance(part, torch.nn.Module):
-        return part
-    return hashlib.sha256(b"".join(tensor.cpu().numpy().tobytes() for tensor in part.state_dict().values())).hexdigest()
+    if isinstance(part, torch.nn.Module):
+        return [_digest(tensor) for tensor in part.state_dict().values()]
+    return hashlib.sha256(part.cpu().numpy().tobytes()).hexdigest() if isinstance(part, torch.Tensor) else part
 
 
 def _state(part):

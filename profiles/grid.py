@@ -72,7 +72,7 @@ def load(profile):
     return grid
 
 
-def known(config):
+def check_config(config):
     """Refuse a misspelt name, or another experiment than the one that was meant would run."""
     _only(config, ("profile", "experiment"), "--config")
 

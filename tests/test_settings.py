@@ -196,9 +196,9 @@ def test_the_paper_profile_has_every_named_data_set():
 
 
 def test_a_misspelt_choice_of_experiment_is_refused():
-    grid.known({"profile": "smoke", "experiment": "headline"})
+    grid.check_config({"profile": "smoke", "experiment": "headline"})
     with pytest.raises(SettingsError, match="^--config may hold profile, experiment, not 'expermient'.$"):
-        grid.known({"expermient": "headline"})
+        grid.check_config({"expermient": "headline"})
 
 
 def test_a_file_name_that_a_shell_or_snakemake_would_split(tmp_path):
