@@ -70,7 +70,7 @@ class Checked(BaseModel):
     """Parameters of a notebook or of a method: unknown names, wrong types and impossible values are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
-    writes: ClassVar[str] = "rows_file"  # the parameter that names a notebook's result
+    writes: ClassVar[str] = "rows_file"  # the parameter that names the result, where a notebook has one
 
     @classmethod
     def check(cls, values, where=""):
@@ -103,7 +103,7 @@ class Checked(BaseModel):
         ]
         names = [*cls.model_fields, *assigned]
         settings = cls.check({name: namespace[name] for name in names if name in namespace})
-        path = getattr(settings, cls.writes)
+        path = getattr(settings, cls.writes, None)
         if path and (reason := unwritable(path)):
             raise SettingsError(f"{cls.writes} must be a path where a file can be written, not {path!r} ({reason}).")
         return settings

@@ -35,7 +35,7 @@ class Splits:
 
     @property
     def classes(self):
-        """Number of classes: labels run from 0 to one less, whichever of them the training images lack."""
+        """How many classes there are; training images may lack some of them."""
         return max(int(y.max()) for y in (self.y_train, self.y_val, self.y_test)) + 1
 
     def to(self, device):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pacd import attack, baselines, direct_search, losses, models, names
-from pacd.checked import SettingsError
+from pacd.checked import Checked, SettingsError, Text
 from pacd.data import DataError
 from pacd.experiment import setup, trainer
 from pacd.settings import CuratorSettings, PoisonSettings, ShortcutSettings, VictimSettings
@@ -68,6 +68,12 @@ def test_a_wrong_parameter_is_named(kind, change, sentence):
     assert "\n" not in str(caught.value)
 
 
+class ReadsOnly(Checked):
+    """Of a notebook that writes nothing, such as extend.ipynb."""
+
+    profile: Text
+
+
 @pytest.mark.parametrize("name, reason", [("a folder.csv", "it is a folder"), ("a file/rows.csv", "File exists|Not a directory"), ("/proc/rows.csv", ""), ("x" * 300 + ".csv", "File name too long")])
 def test_a_result_that_could_not_be_written_is_refused_before_the_computing(tmp_path, monkeypatch, name, reason):
     monkeypatch.chdir(tmp_path)
@@ -80,6 +86,7 @@ def test_a_result_that_could_not_be_written_is_refused_before_the_computing(tmp_
         with pytest.raises(SettingsError, match="^poison_file must be a path where"):
             PoisonSettings.from_notebook(crafted)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a file", "a folder.csv"]
+    assert ReadsOnly.from_notebook({"profile": "smoke"}).profile == "smoke"
     assert VictimSettings.from_notebook({**DEFAULTS["victim"], "rows_file": "new/rows.csv"}).rows_file == "new/rows.csv"
 
 
