@@ -74,9 +74,9 @@ rule poison:
     shell:
         PAPERMILL
 
-ruleorder: curator > victim
-
 rule victim:
+    wildcard_constraints:
+        run="(?!curator-)[^/]+",
     input:
         SOURCES["victim"],
         lambda w: GRID.victims[w.run]["poison_file"] or [],
