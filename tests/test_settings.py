@@ -197,9 +197,8 @@ def test_smoke_runs_whatever_has_a_name_in_the_larger_profiles(profile):
     assert chosen(profile) - chosen("smoke") == set() and len(chosen(profile)) > 40
 
 
-def test_the_paper_profile_has_every_named_data_set():
-    plan = grid.load("paper")
-    assert {victim["dataset"] for victim in plan.victims.values()} == set(names.TORCHVISION)
+def test_the_paper_profile_has_the_studys_data_sets():
+    assert {victim["dataset"] for victim in grid.load("paper").victims.values()} >= {"mnist", "fashion_mnist", "cifar10"}
 
 
 def test_a_misspelt_choice_of_experiment_is_refused():
