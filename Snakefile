@@ -20,6 +20,12 @@ METHOD = sorted(set(map(str, Path("pacd").glob("*.py"))) - set(READERS))
 SOURCES = {kind: [] if GRID.kept else [*METHOD, f"notebooks/{kind}.ipynb"] for kind in ("poison", "victim", "curator")}
 COLOURED = "data/downloads/coloured_digits.npz"
 
+
+def images(settings):
+    """The data set of a run, where a rule makes it."""
+    return [COLOURED] if settings["dataset"] == COLOURED else []
+
+
 # Each kernel says on stderr that it is not encrypted on this machine's own loopback, and some that they were told to stop.
 QUIETLY = "2> >(grep -v '^.IPKernelApp. \\(WARNING\\|ERROR . KeyboardInterrupt\\)' >&2)"
 PAPERMILL = (
@@ -61,7 +67,7 @@ rule coloured_digits:
 rule poison:
     input:
         SOURCES["poison"],
-        lambda w: [COLOURED] if GRID.poisons[w.run]["dataset"] == COLOURED else [],
+        lambda w: images(GRID.poisons[w.run]),
     output:
         poison=f"data/poison/{PROFILE}/{{run}}.npz",
         manifest=f"data/poison/{PROFILE}/{{run}}.json",
@@ -80,7 +86,7 @@ rule victim:
     input:
         SOURCES["victim"],
         lambda w: GRID.victims[w.run]["poison_file"] or [],
-        lambda w: [COLOURED] if GRID.victims[w.run]["dataset"] == COLOURED else [],
+        lambda w: images(GRID.victims[w.run]),
     output:
         rows=f"data/results/{PROFILE}/{{run}}.csv",
         manifest=f"data/results/{PROFILE}/{{run}}.json",

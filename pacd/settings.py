@@ -44,7 +44,7 @@ class PoisonSettings(Settings):
     writes: ClassVar[str] = "poison_file"
 
 
-class OnPoison(Settings):
+class ReadsPoison(Settings):
     """What the notebooks share that read a poison file."""
 
     poison_file: Annotated[Text, allowed("the path of a poison file ending in .npz", pattern=r"\.npz$")]
@@ -57,7 +57,7 @@ class OnPoison(Settings):
         return self
 
 
-class VictimSettings(OnPoison):
+class VictimSettings(ReadsPoison):
     """notebooks/victim.ipynb; ``trainer`` is the victim trainer."""
 
     poison_file: Annotated[Text | None, allowed("None for clean data, or the path of a poison file ending in .npz", pattern=r"\.npz$")]
@@ -88,7 +88,7 @@ class VictimSettings(OnPoison):
         return self
 
 
-class CuratorSettings(OnPoison):
+class CuratorSettings(ReadsPoison):
     """notebooks/curator.ipynb; ``trainer`` trains the network whose features and losses the detectors use."""
 
     eight_bit: bool = allowed("True to look at the poison rounded to 8 bits, False for the float poison")
@@ -96,7 +96,7 @@ class CuratorSettings(OnPoison):
     seed: Seed
 
 
-class ShortcutSettings(OnPoison):
+class ShortcutSettings(ReadsPoison):
     """notebooks/shortcut.ipynb, what victims make of the pattern that a poison's images share; ``trainer`` is theirs."""
 
     seeds: Seeds

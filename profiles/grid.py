@@ -61,7 +61,7 @@ def load(profile):
     grid = Grid(profile, {}, {}, {}, {}, content.get("kept", False))
     for name, blocks in content.get("experiments", {}).items():
         runs = {}
-        for block in blocks if isinstance(blocks, list) else [blocks]:
+        for block in _blocks(blocks):
             axes = [_product(_axes(content.get(kind, {})) | block.get(kind, {})) for kind in ("victim", "poison")]
             for victim, poison in itertools.product(*axes):
                 run = _add(grid, content, victim, poison)
@@ -110,18 +110,29 @@ def _read(path):
     if not isinstance(content.get("kept", False), bool):
         raise SettingsError(f"{path.name}: kept must be true or false, not {content['kept']!r}.")
     _only(content.get("data", {}), None, f"{path.name}: data")
-    _kinds(content, path.name)
-    for part, known in (("trainers", TRAINERS), ("experiments", None)):
-        where = f"{path.name}: {part}"
-        _only(content.get(part, {}), known, where)
-        for name, blocks in content.get(part, {}).items():
-            for block in (blocks or [None]) if isinstance(blocks, list) and part == "experiments" else [blocks]:
-                _only(block, ("victim", "poison"), f"{where}: {name}")
-                _kinds(block, f"{where}: {name}")
+    _check_parameters(content, path.name)
+    trainers, experiments = (content.get(part, {}) for part in ("trainers", "experiments"))
+    _only(trainers, TRAINERS, f"{path.name}: trainers")
+    for name, block in trainers.items():
+        _check_block(block, f"{path.name}: trainers: {name}")
+    _only(experiments, None, f"{path.name}: experiments")
+    for name, blocks in experiments.items():
+        for block in _blocks(blocks):
+            _check_block(block, f"{path.name}: experiments: {name}")
     return content
 
 
-def _kinds(content, where):
+def _blocks(experiment):
+    """An experiment is one block or a list of them; an empty list is refused as a block that is missing."""
+    return (experiment or [None]) if isinstance(experiment, list) else [experiment]
+
+
+def _check_block(block, where):
+    _only(block, ("victim", "poison"), where)
+    _check_parameters(block, where)
+
+
+def _check_parameters(content, where):
     for kind in ("victim", "poison"):
         _only(content.get(kind, {}), None, f"{where}: {kind}")
         if [] in content.get(kind, {}).values():
@@ -156,17 +167,17 @@ def _add(grid, content, victim, poison):
     victim["seeds"] = [victim.pop("seed", 0)]
     label = "clean" if crafted["attack"] == "none" else crafted["attack"]
     where = "{}.yaml: {}, {}, sigma {}, {}, seed {}".format(grid.profile, *(victim[name] for name in ("dataset", "trainer", "sigma")), label, *victim["seeds"])
-    _checked(VictimSettings, victim, where)
-    _checked(PoisonSettings, crafted if label != "clean" else {**crafted, "attack": BASELINES[0]}, where)
+    victim_settings = _checked(VictimSettings, victim, where)
+    poison_settings = _checked(PoisonSettings, crafted if label != "clean" else {**crafted, "attack": BASELINES[0]}, where)
     for name in ("dataset", "data_root", "split_seed", "train_size", "target_class"):
         if crafted[name] != victim[name]:
             raise SettingsError(f"{where}: {name} must be the same for poison and victim, not {crafted[name]!r} and {victim[name]!r}.")
     if label != "clean":
         name = _name("poison", crafted, label, crafted["seed"])
         victim["poison_file"] = f"data/poison/{grid.profile}/{name}.npz"
-        grid.poisons[name] = _checked(PoisonSettings, {**crafted, "poison_file": victim["poison_file"]}, name)
+        grid.poisons[name] = {**poison_settings, "poison_file": victim["poison_file"]}
     name = _name("victim", victim, label, victim["seeds"][0])
-    grid.victims[name] = _checked(VictimSettings, {**victim, "rows_file": f"data/results/{grid.profile}/{name}.csv"}, name)
+    grid.victims[name] = {**victim_settings, "poison_file": victim["poison_file"], "rows_file": f"data/results/{grid.profile}/{name}.csv"}
     return name
 
 
