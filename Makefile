@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # A killed run leaves a lock and half-known outputs behind: unlock, and make again what was incomplete.
 book: override PROFILE = smoke
 book study: .venv/installed
-	@snakemake $@ --config $(CONFIG) --cores $(CORES) --unlock --quiet all
+	@snakemake $@ --config $(CONFIG) --cores $(CORES) --unlock --quiet rules reason host
 	@snakemake $@ --config $(CONFIG) --cores $(CORES) --keep-going --rerun-incomplete --quiet rules reason host
 	@$(if $(filter book,$@),echo "The book: $(CURDIR)/book/_build/html/index.html",echo "The rows: $(CURDIR)/data/results/$(PROFILE)")
 

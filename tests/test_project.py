@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,9 @@ def test_pacd_knows_neither_notebooks_nor_grid_nor_plots():
     """But for the ledger of claims, which joins claims with the grid's rows."""
     for path in set((ROOT / "pacd").glob("*.py")) - {ROOT / "pacd" / "claims.py"}:
         assert not re.search(r"^\s*(import|from) (matplotlib|seaborn|plotly|papermill|snakemake|profiles|book)\b", path.read_text(), re.M), path
+
+
+@pytest.mark.parametrize("wrong, sentence", [("PROFILE=smkoe", "PROFILE must be one of "), ("EXPERIMENT=haedline", "EXPERIMENT must be one of headline, ")])
+def test_make_passes_on_what_is_wrong(wrong, sentence):
+    done = subprocess.run(["make", "--old-file=.venv/installed", "study", wrong], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode and sentence in done.stderr and "not '" in done.stderr
