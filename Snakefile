@@ -2,20 +2,18 @@
 # EXPERIMENT=... only one of its experiments.
 import json
 import os
-import sys
 from pathlib import Path
 
-sys.path.insert(0, workflow.basedir)
-from profiles import grid
+from study import grid
 
 grid.check_config(config)
 PROFILE = config.get("profile", "smoke")
 GRID = grid.load(PROFILE)
 MISSING = GRID.missing(config.get("experiment"))
 
-# What a result depends on; the other modules only read rows or are theory.
-READERS = [f"pacd/{name}.py" for name in ("claims", "poison_export", "poison_verify", "predict", "sequential", "theory")]
-METHOD = sorted(set(map(str, Path("pacd").glob("*.py"))) - set(READERS))
+# What a result depends on is the folder pacd/; study/ reads rows.
+METHOD = sorted(map(str, Path("pacd").glob("*.py")))
+READERS = sorted(map(str, Path("study").glob("**/*.py")))
 # Rows that are kept stay as they are when the code changes or a clone gives every file another time.
 SOURCES = {kind: [] if GRID.kept else [*METHOD, f"notebooks/{kind}.ipynb"] for kind in ("poison", "victim", "curator")}
 COLOURED = "data/downloads/coloured_digits.npz"
@@ -58,7 +56,7 @@ rule book:
 
 rule coloured_digits:
     input:
-        "profiles/coloured_digits.py",
+        "study/coloured_digits.py",
     output:
         COLOURED,
     shell:

@@ -19,15 +19,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pacd import data, losses
 from pacd.certify import certify, noise_blocks
-from pacd.experiment import certified_network
-from pacd.fast_forward import PRECISIONS, Votes, logits
 from pacd.int8 import Int8, supported
-from pacd.metrics import acr, certified_accuracy
 from pacd.models import make_model, split_affine
-from pacd.predict import predict_acr
-from pacd.results import manifest, write_rows
 from pacd.sequential import decide, decisions
 from pacd.train import train
+from pacd.votes import PRECISIONS, Votes, logits
+from study.intervals import acr, certified_accuracy
+from study.predict import predict_acr
+from study.results import manifest, write_rows
+from study.setup import certified_network
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / "data" / "downloads" / "benchmark"
@@ -58,11 +58,22 @@ def plain(model, x, sigma, n, batch=1000, classes=10):
 
 def network(splits, sigma, device):
     """A LeNet trained with Gaussian augmentation, from the cache where it was trained before."""
-    model, path = make_model("lenet", splits.shape, splits.classes, 0).to(device), CACHE / f"gaussian-{sigma}.pt"
+    model, path = (
+        make_model("lenet", splits.shape, splits.classes, 0).to(device),
+        CACHE / f"gaussian-{sigma}.pt",
+    )
     if path.exists():
         model.load_state_dict(torch.load(path, map_location=device))
     else:
-        train(model, splits.x_train, splits.y_train, partial(losses.gaussian, sigma=sigma), epochs=20, batch=100, lr=0.001)
+        train(
+            model,
+            splits.x_train,
+            splits.y_train,
+            partial(losses.gaussian, sigma=sigma),
+            epochs=20,
+            batch=100,
+            lr=0.001,
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(model.state_dict(), path)
     return model.eval()
@@ -92,10 +103,15 @@ def peak(precision, device, size=2048):
         return a @ b
 
     if precision == "int8":
-        layer, whole = Int8(torch.nn.Linear(size, size), 0, 1), torch.zeros(size, size, dtype=torch.uint8)
+        layer, whole = (
+            Int8(torch.nn.Linear(size, size), 0, 1),
+            torch.zeros(size, size, dtype=torch.uint8),
+        )
 
         def product():
-            return layer.multiply(whole, layer.step, layer.zero, layer.weight, layer.steps, layer.bias)
+            return layer.multiply(
+                whole, layer.step, layer.zero, layer.weight, layer.steps, layer.bias
+            )
 
     return 2 * size**3 / min(seconds(product) for _ in range(4))
 
@@ -111,11 +127,21 @@ def operations(model, x):
 def speed(networks, x, sigma, batch):
     """Noisy passes per second of every variant, in rounds that take them in turn, so that other load meets all of them."""
     x, model = x[:POINTS], networks["float32"]
-    contiguous = make_model("lenet", x.shape[1:], 10, 0).to(x.device, memory_format=torch.contiguous_format).eval()
+    contiguous = (
+        make_model("lenet", x.shape[1:], 10, 0)
+        .to(x.device, memory_format=torch.contiguous_format)
+        .eval()
+    )
     contiguous.load_state_dict(model.state_dict())
     every, first = operations(model, x), operations(split_affine(model)[0], x)
-    points, noise = torch.arange(len(x), device=x.device), partial(noise_blocks, x.shape[1:], sigma, DRAWS, (0, 1), x.device)
-    variants, precision = {"plain": lambda: plain(contiguous, x, sigma, DRAWS)}, {"plain": "float32"}
+    points, noise = (
+        torch.arange(len(x), device=x.device),
+        partial(noise_blocks, x.shape[1:], sigma, DRAWS, (0, 1), x.device),
+    )
+    variants, precision = (
+        {"plain": lambda: plain(contiguous, x, sigma, DRAWS)},
+        {"plain": "float32"},
+    )
     for name, tricks in TRICKS.items():
         precision[name] = tricks.get("precision", "float32")
         if precision[name] in networks:
@@ -131,12 +157,19 @@ def speed(networks, x, sigma, batch):
             times[name].append(seconds(run))
     table = pd.DataFrame(times).T / (len(x) * DRAWS)  # seconds a pass; (variants, rounds)
     ratio = table.loc["plain"] / table
-    done = pd.Series(every - first + first / len(x), index=table.index).where(table.index != "plain", every)
+    done = pd.Series(every - first + first / len(x), index=table.index).where(
+        table.index != "plain", every
+    )
     best = pd.Series({name: np.max(peaks[precision[name]]) for name in variants})
-    return pd.DataFrame({
-        "samples per second": 1 / table.median(axis=1), "ratio": ratio.median(axis=1), "ratio, lowest round": ratio.min(axis=1),
-        "ratio, highest round": ratio.max(axis=1), "share of peak": done / table.median(axis=1) / best,
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "samples per second": 1 / table.median(axis=1),
+            "ratio": ratio.median(axis=1),
+            "ratio, lowest round": ratio.min(axis=1),
+            "ratio, highest round": ratio.max(axis=1),
+            "share of peak": done / table.median(axis=1) / best,
+        }
+    )
 
 
 @torch.inference_mode()
@@ -147,9 +180,13 @@ def agreement(networks, x, y, sigma, batch):
     said = {}
     for precision, network in networks.items():
         votes = Votes(network, x, 10, precision=precision)
-        fast = torch.stack([logits(*votes.network, image[None], votes.lift(noise)).argmax(1) for image in votes.x])
+        fast = torch.stack(
+            [logits(*votes.network, image[None], votes.lift(noise)).argmax(1) for image in votes.x]
+        )
         said[f"votes equal, {precision}"] = (fast == bare).float().mean().item()
-        said[f"ACR, {precision}"] = acr(certify(network, x, y, sigma, n=AGREE, batch=batch, precision=precision))
+        said[f"ACR, {precision}"] = acr(
+            certify(network, x, y, sigma, n=AGREE, batch=batch, precision=precision)
+        )
     return said
 
 
@@ -163,35 +200,59 @@ def exact(model, x, y, sigma, device, batch):
 
 def costs(model, splits, sigma, points, device, batch):
     """What deciding and predicting cost and say, beside the exact rows."""
-    some = torch.arange(0, len(splits.x_test), len(splits.x_test) // points)  # equally many of each class
+    some = torch.arange(
+        0, len(splits.x_test), len(splits.x_test) // points
+    )  # equally many of each class
     few = splits.x_test[some], splits.y_test[some]
     rows, radius = exact(model, *few, sigma, device, batch), 0.5 * sigma
-    decided = decide(model, splits.x_test, splits.y_test, sigma, [radius], batch=batch, precision=EXACT["precision"])
-    cheap = certify(model, *few, sigma, n=1900, n0=100, seed=1, batch=batch, precision=EXACT["precision"])
+    decided = decide(
+        model,
+        splits.x_test,
+        splits.y_test,
+        sigma,
+        [radius],
+        batch=batch,
+        precision=EXACT["precision"],
+    )
+    cheap = certify(
+        model, *few, sigma, n=1900, n0=100, seed=1, batch=batch, precision=EXACT["precision"]
+    )
     prediction = predict_acr(cheap, EXACT["n"])
     line = decisions(decided, [radius]).iloc[0]
     return {
-        "ACR, certified, n = 100,000": acr(rows), "ACR, predicted": prediction.predicted_acr, "predicted, low": prediction.low,
-        "predicted, high": prediction.high, "prediction error": prediction.predicted_acr / acr(rows) - 1,
-        "fewer evaluations, predicted": EXACT["n"] / 2000, "points, exact": points, "points, decided": len(decided),
+        "ACR, certified, n = 100,000": acr(rows),
+        "ACR, predicted": prediction.predicted_acr,
+        "predicted, low": prediction.low,
+        "predicted, high": prediction.high,
+        "prediction error": prediction.predicted_acr / acr(rows) - 1,
+        "fewer evaluations, predicted": EXACT["n"] / 2000,
+        "points, exact": points,
+        "points, decided": len(decided),
         "evaluations per point, decided": (decided["n0"] + decided["n"]).mean(),
         "fewer evaluations, decided": EXACT["n"] / (decided["n0"] + decided["n"]).mean(),
-        "certified at sigma / 2, decided": line["certified"], "undecided": line["undecided"],
+        "certified at sigma / 2, decided": line["certified"],
+        "undecided": line["undecided"],
         "certified at sigma / 2, exact points": certified_accuracy(rows, [radius])[0],
-        "certified at sigma / 2, decided, exact points": decisions(decided.iloc[some], [radius])["certified"][0],
+        "certified at sigma / 2, decided, exact points": decisions(decided.iloc[some], [radius])[
+            "certified"
+        ][0],
         "wrong guesses": (rows["guess"] != rows["label"]).mean(),
-    }  # fmt: skip
+    }
 
 
 def long(kind, table):
     """Rows (kind, case, quantity, value) of a table with one line for each case."""
-    return table.rename_axis("case").reset_index().melt("case", var_name="quantity").assign(kind=kind)
+    return (
+        table.rename_axis("case").reset_index().melt("case", var_name="quantity").assign(kind=kind)
+    )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--points", type=int, default=50, help="points certified with 100,000 draws")
+    parser.add_argument(
+        "--points", type=int, default=50, help="points certified with 100,000 draws"
+    )
     parser.add_argument("--rows", default=ROOT / "data" / "benchmarks" / "certify.csv")
     options, started = parser.parse_args(), time.time()
     torch.set_num_threads(options.threads)
@@ -204,23 +265,46 @@ def main():
     fast = speed(networks[0.5], splits.x_test[:: len(splits.x_test) // POINTS], 0.5, batch)
     print(fast.round(3).to_string(), flush=True)
     some = splits.x_test[::10], splits.y_test[::10]
-    equal = pd.DataFrame({f"sigma {sigma}": agreement(networks[sigma], *some, sigma, batch) for sigma in SIGMAS}).T
+    equal = pd.DataFrame(
+        {f"sigma {sigma}": agreement(networks[sigma], *some, sigma, batch) for sigma in SIGMAS}
+    ).T
     print(equal.to_string(), flush=True)
-    cost = pd.DataFrame({f"sigma {sigma}": costs(model, splits, sigma, options.points, device, batch) for sigma, model in models.items()}).T
+    cost = pd.DataFrame(
+        {
+            f"sigma {sigma}": costs(model, splits, sigma, options.points, device, batch)
+            for sigma, model in models.items()
+        }
+    ).T
     print(cost.T.round(4).to_string())
 
     rows = pd.concat([long("speed", fast), long("agreement", equal), long("cost", cost)])
-    settings = {"threads": options.threads, "points": options.points, "batch": batch, "device": device, "alpha": 0.001, **EXACT}
-    write_rows(options.rows, rows, manifest(SimpleNamespace(device=device, model_dump=lambda: settings), started))
-    print(json.dumps({
-        "speedup_exact": round(fast["ratio"].iloc[-1], 2), "speedup_exact_of": fast.index[-1],
-        "speedup_exact_float32": round(fast["ratio"]["+ compiled"], 2),
-        "speedup_exact_bfloat16": round(fast["ratio"]["+ bfloat16"], 2),
-        "speedup_by_trick": fast["ratio"].round(2).to_dict(),
-        "fewer_evaluations_decide": round(cost["fewer evaluations, decided"].min(), 1),
-        "acr_prediction_error": round(cost["prediction error"].abs().max(), 4),
-        "device": f"{torch.cuda.get_device_name() if device == 'cuda' else 'CPU'}, {options.threads} threads",
-    }))  # fmt: skip
+    settings = {
+        "threads": options.threads,
+        "points": options.points,
+        "batch": batch,
+        "device": device,
+        "alpha": 0.001,
+        **EXACT,
+    }
+    write_rows(
+        options.rows,
+        rows,
+        manifest(SimpleNamespace(device=device, model_dump=lambda: settings), started),
+    )
+    print(
+        json.dumps(
+            {
+                "speedup_exact": round(fast["ratio"].iloc[-1], 2),
+                "speedup_exact_of": fast.index[-1],
+                "speedup_exact_float32": round(fast["ratio"]["+ compiled"], 2),
+                "speedup_exact_bfloat16": round(fast["ratio"]["+ bfloat16"], 2),
+                "speedup_by_trick": fast["ratio"].round(2).to_dict(),
+                "fewer_evaluations_decide": round(cost["fewer evaluations, decided"].min(), 1),
+                "acr_prediction_error": round(cost["prediction error"].abs().max(), 4),
+                "device": f"{torch.cuda.get_device_name() if device == 'cuda' else 'CPU'}, {options.threads} threads",
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -63,11 +63,15 @@ def unit_costs(model, loss, x, y, sigma):
     """
     generator, parameters = torch.Generator(x.device).manual_seed(0), list(model.parameters())
     u = x.clone().requires_grad_()
-    graph = torch.autograd.grad(loss(model, u, y, generator=generator), parameters, create_graph=True)
+    graph = torch.autograd.grad(
+        loss(model, u, y, generator=generator), parameters, create_graph=True
+    )
     direction = [torch.randn_like(p) for p in parameters]
     passes = {
         "gradient": lambda: torch.autograd.grad(loss(model, x, y, generator=generator), parameters),
-        "radius": lambda: torch.autograd.grad(soft_radius(model, x, y, sigma, 2, generator).mean(), parameters),
+        "radius": lambda: torch.autograd.grad(
+            soft_radius(model, x, y, sigma, 2, generator).mean(), parameters
+        ),
         "product": lambda: torch.autograd.grad(graph, parameters, direction, retain_graph=True),
         "mixed": lambda: torch.autograd.grad(graph, u, direction, retain_graph=True),
     }
@@ -78,7 +82,10 @@ def unit_costs(model, loss, x, y, sigma):
             run()
         operations[kind] = counter.get_total_flops() / copies
         seconds[kind] = min(seconds_of(run, x.device) for _ in range(5)) / copies
-    return ({kind: value / table["gradient"] for kind, value in table.items()} for table in (operations, seconds))
+    return (
+        {kind: value / table["gradient"] for kind, value in table.items()}
+        for table in (operations, seconds)
+    )
 
 
 def seconds_of(run, device):

@@ -11,11 +11,11 @@ from functools import partial
 import torch
 from tqdm import tqdm
 
-from pacd.checked import Checked, Count, Decay, Flag, NonNegative, Positive, Whole, one_of
-from pacd.checkpoint import NOTHING
 from pacd.hypergradient import SOLVERS, Hypergradient, hypergradient, matching
 from pacd.smoothing import soft_radius
 from pacd.steps import AdamSlots, Momentum, blur
+from study.checked import Checked, Count, Decay, Flag, NonNegative, Positive, Whole, one_of
+from study.checkpoint import NOTHING
 
 
 def project(u, x, eps):
@@ -30,10 +30,16 @@ def target_rows(y, target_class, fraction, generator):
     """Indices of the images to poison: ``fraction`` of the target class, drawn at random, in ascending order."""
     rows = (y == target_class).nonzero().flatten()
     size = max(1, round(fraction * len(rows)))
-    return rows[torch.randperm(len(rows), generator=generator, device=y.device)[:size]].sort().values
+    return (
+        rows[torch.randperm(len(rows), generator=generator, device=y.device)[:size]].sort().values
+    )
 
 
-OBJECTIVES = {"radius": "soft_radius", "loss": "log_probability", "training": "training_loss"}  # and their names in the trace
+OBJECTIVES = {
+    "radius": "soft_radius",
+    "loss": "log_probability",
+    "training": "training_loss",
+}  # and their names in the trace
 
 
 class Method(Checked):
@@ -82,13 +88,25 @@ METHODS = {
     "neumann": Method(solver="neumann", momentum=0.9, blur=2.0, solve_batch=200),
     # The authors' published code: the constants of its MNIST script; one epoch there is 55 poison steps.
     "approxgrad": Method(
-        solver="adam", redraw=True, correct_only=True, sign=False, step=0.1, inner_steps=10, restart=550, warmup=0,
-        clean_batch=900, poison_batch=100, solve_batch=900, hyper_batch=100, val_batch=100, draws=20,
+        solver="adam",
+        redraw=True,
+        correct_only=True,
+        sign=False,
+        step=0.1,
+        inner_steps=10,
+        restart=550,
+        warmup=0,
+        clean_batch=900,
+        poison_batch=100,
+        solve_batch=900,
+        hyper_batch=100,
+        val_batch=100,
+        draws=20,
     ),
     # The same steps against training without noise: for Table 1 of the paper, with the crafting trainer ``standard``.
     "accuracy": Method(objective="loss", momentum=0.9, blur=2.0),
     "gradient_matching": Method(solver="matching", momentum=0.9, blur=2.0, solve_batch=200),
-}  # fmt: skip
+}
 
 
 def method(name, options):
@@ -102,7 +120,22 @@ def method(name, options):
     return Method.check({**METHODS[name].model_dump(), **options}, f"attack_options of {name}: ")
 
 
-def poison(splits, make_model, loss, *, method, target_class, eps_linf, sigma, steps, fraction=1.0, seed=0, progress=False, watch=None, checkpoint=NOTHING):
+def poison(
+    splits,
+    make_model,
+    loss,
+    *,
+    method,
+    target_class,
+    eps_linf,
+    sigma,
+    steps,
+    fraction=1.0,
+    seed=0,
+    progress=False,
+    watch=None,
+    checkpoint=NOTHING,
+):
     """Optimise the poison of one class.
 
     Parameters
@@ -149,7 +182,12 @@ def poison(splits, make_model, loss, *, method, target_class, eps_linf, sigma, s
     x, y = splits.x_train, splits.y_train
     generator = torch.Generator(x.device).manual_seed(seed)
     index = target_rows(y, target_class, fraction, generator)
-    others = torch.ones(len(y), dtype=torch.bool, device=y.device).index_fill_(0, index, False).nonzero().flatten()
+    others = (
+        torch.ones(len(y), dtype=torch.bool, device=y.device)
+        .index_fill_(0, index, False)
+        .nonzero()
+        .flatten()
+    )
     mine = splits.y_val == target_class
     x_val, y_val = splits.x_val[mine], splits.y_val[mine]
     clean, images = x[index], x[index].clone()
@@ -181,14 +219,20 @@ def poison(splits, make_model, loss, *, method, target_class, eps_linf, sigma, s
         outer = partial(_outer, model, loss, *seen, sigma, method, generator)
         value, gradient, residual = _gradient(outer, inner, parameters, u, method)
         if not torch.isfinite(gradient).all():
-            raise FloatingPointError(f"the gradient of the poison is not finite in poison step {step + 1}; raise the damping or lower inner_lr.")
+            raise FloatingPointError(
+                f"the gradient of the poison is not finite in poison step {step + 1}; raise the damping or lower inner_lr."
+            )
         if method.blur:
             gradient = blur(gradient, method.blur)
         if method.class_wise:
-            moving.sub_(method.step * direction([0], gradient.mean(0, keepdim=True))).clamp_(-eps_linf, eps_linf)
+            moving.sub_(method.step * direction([0], gradient.mean(0, keepdim=True))).clamp_(
+                -eps_linf, eps_linf
+            )
             images[:] = project(clean + moving, clean, eps_linf)
         else:
-            images[hit] = project(u.detach() - method.step * direction(hit, gradient), clean[hit], eps_linf)
+            images[hit] = project(
+                u.detach() - method.step * direction(hit, gradient), clean[hit], eps_linf
+            )
         trace.append({"step": step, OBJECTIVES[method.objective]: value, "residual": residual})
         if watch:
             watch(step, index, images)
@@ -209,7 +253,16 @@ def _outer(model, loss, x, y, sigma, method, generator, squash=1e-3):
     """
     model.eval()
     if method.objective == "radius":
-        value = soft_radius(model, x, y, sigma, method.draws, generator, method.temperature, correct_only=method.correct_only).mean()
+        value = soft_radius(
+            model,
+            x,
+            y,
+            sigma,
+            method.draws,
+            generator,
+            method.temperature,
+            correct_only=method.correct_only,
+        ).mean()
     elif method.objective == "loss":
         p = model(x).softmax(1).gather(1, y[:, None])
         value = ((1 - 2 * squash) * p + squash).log().mean()
@@ -226,7 +279,9 @@ def _gradient(outer, inner, parameters, u, method):
         return Hypergradient(value.item(), torch.autograd.grad(value, u)[0], float("nan"))
     if method.solver == "matching":
         return matching(outer, inner, parameters, u)
-    return hypergradient(outer, inner, parameters, u, SOLVERS[method.solver], method.damping, method.redraw)
+    return hypergradient(
+        outer, inner, parameters, u, SOLVERS[method.solver], method.damping, method.redraw
+    )
 
 
 def _pick(rows, size, generator):

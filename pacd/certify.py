@@ -7,8 +7,8 @@ import pandas as pd
 import torch
 from scipy.stats import beta, norm
 
-from pacd.checkpoint import NOTHING
-from pacd.fast_forward import DRAWS, Votes
+from pacd.votes import DRAWS, Votes
+from study.checkpoint import NOTHING
 
 ABSTAIN = -1
 STOPPED = -2  # the guess was wrong and no further draws were made
@@ -32,7 +32,9 @@ def noise_blocks(shape, sigma, n, stream, device):
     seed, stage = stream
     generator = torch.Generator(device).manual_seed(2 * seed + stage)
     for start in range(0, n, DRAWS):
-        yield torch.empty(DRAWS, *shape, device=device).normal_(0, sigma, generator=generator)[: n - start]
+        yield torch.empty(DRAWS, *shape, device=device).normal_(0, sigma, generator=generator)[
+            : n - start
+        ]
 
 
 def count(votes, points, noise):
@@ -41,9 +43,24 @@ def count(votes, points, noise):
 
 
 def certify(
-    model, x, y, sigma, *, n0=100, n=1000, alpha=0.001, batch=250, seed=0, classes=10,
-    precision="float32", stop_wrong=False, compiled=None, cached=True, channels_last=True, checkpoint=NOTHING,
-):  # fmt: skip
+    model,
+    x,
+    y,
+    sigma,
+    *,
+    n0=100,
+    n=1000,
+    alpha=0.001,
+    batch=250,
+    seed=0,
+    classes=10,
+    precision="float32",
+    stop_wrong=False,
+    compiled=None,
+    cached=True,
+    channels_last=True,
+    checkpoint=NOTHING,
+):
     """Certify the smoothed classifier g(x) = argmax_c P(f(x + N(0, sigma^2 I)) = c) at each point.
 
     Guarantee: over the n draws, with probability at least 1 - alpha for each point, g is constant and equal to
@@ -79,7 +96,7 @@ def certify(
     compiled : bool, optional
         Run f through torch.compile; None: from ``COMPILE_FROM`` draws on, where it pays.
     cached, channels_last : bool
-        Further tricks, for comparisons; see ``pacd.fast_forward.Votes``.
+        Further tricks, for comparisons; see ``pacd.votes.Votes``.
     checkpoint : Checkpoint
         Where the counts of this very model are kept between blocks of draws, and found again after a kill.
 
@@ -96,19 +113,43 @@ def certify(
         If the precision is unknown or not the model's, or an output of the model is not finite.
     """
     compiled = len(x) * n >= COMPILE_FROM if compiled is None else compiled
-    votes = Votes(model, x, classes, precision=precision, batch=batch, cached=cached, channels_last=channels_last, compiled=compiled)
+    votes = Votes(
+        model,
+        x,
+        classes,
+        precision=precision,
+        batch=batch,
+        cached=cached,
+        channels_last=channels_last,
+        compiled=compiled,
+    )
     points = torch.arange(len(x), device=x.device)
-    guess = count(votes, points, noise_blocks(x.shape[1:], sigma, n0, (seed, 0), x.device)).argmax(1)
+    guess = count(votes, points, noise_blocks(x.shape[1:], sigma, n0, (seed, 0), x.device)).argmax(
+        1
+    )
     drawn = points[guess == y] if stop_wrong else points
     counts = torch.zeros(len(x), classes, dtype=torch.int64, device=x.device)
     done = checkpoint.resume([counts], 0)
-    for block in islice(noise_blocks(x.shape[1:], sigma, n, (seed, 1), x.device), done, None):  # blocks counted before a kill are drawn and passed over
+    for block in islice(
+        noise_blocks(x.shape[1:], sigma, n, (seed, 1), x.device), done, None
+    ):  # blocks counted before a kill are drawn and passed over
         counts[drawn] += votes(block, drawn)
         done += 1
         checkpoint.keep([counts], done)
-    rows = pd.DataFrame({"label": y.cpu(), "guess": guess.cpu(), "n0": n0, "n": counts.sum(1).cpu(), "alpha": alpha, "sigma": sigma})
+    rows = pd.DataFrame(
+        {
+            "label": y.cpu(),
+            "guess": guess.cpu(),
+            "n0": n0,
+            "n": counts.sum(1).cpu(),
+            "alpha": alpha,
+            "sigma": sigma,
+        }
+    )
     rows = rows.assign(noise_seed=seed, precision=precision)
-    return bound(rows.join(pd.DataFrame(counts.cpu(), columns=[f"count_{c}" for c in range(classes)])))
+    return bound(
+        rows.join(pd.DataFrame(counts.cpu(), columns=[f"count_{c}" for c in range(classes)]))
+    )
 
 
 def counts_of(rows):
@@ -156,9 +197,13 @@ def recertify(rows, *, alpha=None, n=None, seed=0):
     if n is not None:
         drawn = (rows["n"] > 0).to_numpy()
         if (rows["n"][drawn] < n).any():
-            raise ValueError(f"n must be at most {rows['n'][drawn].min()}, the draws in the rows, not {n}.")
+            raise ValueError(
+                f"n must be at most {rows['n'][drawn].min()}, the draws in the rows, not {n}."
+            )
         counts = counts_of(rows).copy()
         generator = np.random.default_rng(seed)
         counts[drawn] = [generator.multivariate_hypergeometric(row, n) for row in counts[drawn]]
-        rows = rows.assign(n=counts.sum(1), **{f"count_{c}": column for c, column in enumerate(counts.T)})
+        rows = rows.assign(
+            n=counts.sum(1), **{f"count_{c}": column for c, column in enumerate(counts.T)}
+        )
     return bound(rows, alpha)

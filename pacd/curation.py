@@ -117,9 +117,13 @@ def background(x, y, learned):
 
 
 DETECTORS = {
-    "knn_pixels": knn_pixels, "knn_features": knn_features, "spectral": spectral,
-    "high_loss": high_loss, "low_loss": low_loss, "background": background,
-}  # fmt: skip
+    "knn_pixels": knn_pixels,
+    "knn_features": knn_features,
+    "spectral": spectral,
+    "high_loss": high_loss,
+    "low_loss": low_loss,
+    "background": background,
+}
 
 
 def lowpass(x, y, deviation=1.0):
@@ -132,7 +136,9 @@ def jpeg(x, y, quality=10):
     from torchvision.io import decode_jpeg, encode_jpeg
 
     images = (x * 255).round().to(torch.uint8).cpu()
-    return torch.stack([decode_jpeg(encode_jpeg(image, quality)) for image in images]).to(x) / 255, y
+    return torch.stack([decode_jpeg(encode_jpeg(image, quality)) for image in images]).to(
+        x
+    ) / 255, y
 
 
 def black_point(x, y, threshold=0.2):
@@ -155,7 +161,9 @@ def remove(x, y, detector, make_model, share=0.1, seed=0):
     A tenth is one class of ten; how much is poisoned is not known to a curator.
     """
     learned = cache(partial(learn, x, y, make_model, seed=seed))
-    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed)).to(y.device)  # a set may be sorted by class
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed)).to(
+        y.device
+    )  # a set may be sorted by class
     order = order[detector(x, y, learned)[order].argsort(stable=True)]
     keep = order[: len(y) - round(share * len(y))].sort().values
     return x[keep], y[keep]
@@ -177,7 +185,9 @@ def curation(name, make_model):
         raise ValueError(f"curation must be one of {', '.join(CURATIONS)}, not {name!r}.")
     if name == "none":
         return lambda x, y: (x, y)
-    return FILTERS.get(name) or partial(remove, detector=DETECTORS[name.removeprefix("remove_")], make_model=make_model)
+    return FILTERS.get(name) or partial(
+        remove, detector=DETECTORS[name.removeprefix("remove_")], make_model=make_model
+    )
 
 
 class Area(NamedTuple):
@@ -212,25 +222,53 @@ def auc(score, poisoned, level=0.95):
     score, poisoned = np.asarray(score), np.asarray(poisoned, bool)
     hits, others = score[poisoned], score[~poisoned]
     if not len(hits) or not len(others):
-        raise ValueError("poisoned must hold both True and False: an ROC curve needs both kinds of images.")
+        raise ValueError(
+            "poisoned must hold both True and False: an ROC curve needs both kinds of images."
+        )
     ranks = stats.rankdata(score)
-    above = (ranks[poisoned] - stats.rankdata(hits)) / len(others)  # share of the others below each poisoned image
+    above = (ranks[poisoned] - stats.rankdata(hits)) / len(
+        others
+    )  # share of the others below each poisoned image
     below = 1 - (ranks[~poisoned] - stats.rankdata(others)) / len(hits)
     variance = sum(part.var(ddof=1) / len(part) for part in (above, below) if len(part) > 1)
     half = stats.norm.ppf((1 + level) / 2) * np.sqrt(variance)
     return Area(above.mean(), max(above.mean() - half, 0), min(above.mean() + half, 1))
 
 
-RATES = (0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
+RATES = (
+    0,
+    0.001,
+    0.002,
+    0.005,
+    0.01,
+    0.02,
+    0.05,
+    0.1,
+    0.15,
+    0.2,
+    0.3,
+    0.4,
+    0.5,
+    0.6,
+    0.7,
+    0.8,
+    0.9,
+    1,
+)
 
 
 def true_positives(score, poisoned, rates=RATES):
     """True positive rate at each false positive rate, array of shape (len(rates),); a tied group is split at random, on average."""
     score, poisoned = np.asarray(score), np.asarray(poisoned, bool)
     values, at = np.unique(-score, return_inverse=True)
-    found = [np.cumsum(np.bincount(at, weights=kind, minlength=len(values))) / kind.sum() for kind in (poisoned, ~poisoned)]
+    found = [
+        np.cumsum(np.bincount(at, weights=kind, minlength=len(values))) / kind.sum()
+        for kind in (poisoned, ~poisoned)
+    ]
     tpr, fpr = (np.concatenate([[0], rate]) for rate in found)
-    start = np.searchsorted(fpr, rates, side="right") - 1  # the last threshold that does not exceed the rate
+    start = (
+        np.searchsorted(fpr, rates, side="right") - 1
+    )  # the last threshold that does not exceed the rate
     end = np.minimum(start + 1, len(fpr) - 1)
     weight = (np.asarray(rates) - fpr[start]) / np.maximum(fpr[end] - fpr[start], 1e-300)
     return tpr[start] + weight * (tpr[end] - tpr[start])

@@ -46,7 +46,9 @@ class Splits:
 def sha256(x, y):
     """Hash of uint8 images and their labels: equal for equal data on every machine."""
     pixels = (x.cpu() * 255).round().to(torch.uint8).contiguous()
-    return hashlib.sha256(pixels.numpy().tobytes() + y.cpu().to(torch.int64).numpy().tobytes()).hexdigest()
+    return hashlib.sha256(
+        pixels.numpy().tobytes() + y.cpu().to(torch.int64).numpy().tobytes()
+    ).hexdigest()
 
 
 def load(name, root=None, split_seed=0, train_size=None):
@@ -85,7 +87,9 @@ def load(name, root=None, split_seed=0, train_size=None):
     if train_size is None:
         return splits
     if not 0 < train_size <= len(splits.x_train):
-        raise DataError(f"train_size must be between 1 and {len(splits.x_train)} for {name}, not {train_size}.")
+        raise DataError(
+            f"train_size must be between 1 and {len(splits.x_train)} for {name}, not {train_size}."
+        )
     keep = torch.randperm(len(splits.x_train), generator=generator)[:train_size]
     return replace(splits, x_train=splits.x_train[keep], y_train=splits.y_train[keep])
 
@@ -129,29 +133,50 @@ def _npz(path):
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in names}
     except FileNotFoundError as error:
-        raise DataError(f"dataset must be one of {', '.join(('mnist5k', *TORCHVISION))} or the path of an .npz; there is no {path}.") from error
+        raise DataError(
+            f"dataset must be one of {', '.join(('mnist5k', *TORCHVISION))} or the path of an .npz; there is no {path}."
+        ) from error
     except KeyError as error:
-        raise DataError(f"{path} must hold the arrays {', '.join(names)}; {error.args[0]}.") from error
+        raise DataError(
+            f"{path} must hold the arrays {', '.join(names)}; {error.args[0]}."
+        ) from error
     except Exception as error:
         raise DataError(f"{path} is not a readable .npz file ({error}).") from error
     for part in ("train", "test"):
         x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
-        if y.ndim != 1 or x.shape[:1] != y.shape or not len(y) or y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= len(arrays["y_train"]):
-            raise DataError(f"{path}: y_{part} must be one non-negative integer for each image of x_{part}, below the number of training images.")
+        if (
+            y.ndim != 1
+            or x.shape[:1] != y.shape
+            or not len(y)
+            or y.dtype.kind not in "iu"
+            or y.min() < 0
+            or y.max() >= len(arrays["y_train"])
+        ):
+            raise DataError(
+                f"{path}: y_{part} must be one non-negative integer for each image of x_{part}, below the number of training images."
+            )
     if arrays["y_train"].min() == arrays["y_train"].max():
         raise DataError(f"{path}: y_train must hold two classes or more.")
     if arrays["x_train"].shape[1:] != arrays["x_test"].shape[1:]:
         raise DataError(f"{path}: x_train and x_test must have images of one shape.")
     return [
-        _images(arrays[name], path) if name.startswith("x") else torch.from_numpy(arrays[name].astype(np.int64))
+        _images(arrays[name], path)
+        if name.startswith("x")
+        else torch.from_numpy(arrays[name].astype(np.int64))
         for name in names
     ]
 
 
 def _images(pixels, source):
     """uint8 (N, H, W) or (N, H, W, C) to float32 (N, C, H, W) in [0, 1]."""
-    if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or (pixels.ndim == 4 and pixels.shape[3] not in (1, 3)):
-        raise DataError(f"{source}: images must be uint8 of shape (N, H, W) or (N, H, W, 1 or 3), not {pixels.dtype} {pixels.shape}.")
+    if (
+        pixels.dtype != np.uint8
+        or pixels.ndim not in (3, 4)
+        or (pixels.ndim == 4 and pixels.shape[3] not in (1, 3))
+    ):
+        raise DataError(
+            f"{source}: images must be uint8 of shape (N, H, W) or (N, H, W, 1 or 3), not {pixels.dtype} {pixels.shape}."
+        )
     pixels = pixels[..., None] if pixels.ndim == 3 else pixels
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).float() / 255
 

@@ -11,11 +11,10 @@ import torch
 from tqdm import tqdm
 
 from pacd.attack import project, target_rows
-from pacd.checked import Checked, Count, Flag, Positive
-from pacd.checkpoint import NOTHING
 from pacd.smoothing import soft_radius
 from pacd.train import train
-
+from study.checked import Checked, Count, Flag, Positive
+from study.checkpoint import NOTHING
 
 SEARCHES = ("direct_search",)
 
@@ -54,11 +53,28 @@ def smooth_signs(shape, order, generator):
     rows, columns = ((torch.arange(side, dtype=torch.float64) + 0.5) / side for side in shape[1:])
     waves = [[torch.cos(math.pi * k * place) for k in range(order)] for place in (rows, columns)]
     basis = [torch.outer(waves[0][i], waves[1][j]) for i in range(order) for j in range(order - i)]
-    weights = torch.randn(len(basis), generator=generator, dtype=torch.float64, device=generator.device).cpu()
+    weights = torch.randn(
+        len(basis), generator=generator, dtype=torch.float64, device=generator.device
+    ).cpu()
     return torch.where(torch.tensordot(weights, torch.stack(basis), 1) > 0, 1.0, -1.0)[None, None]
 
 
-def direct_search(splits, make_model, loss, *, method, target_class, eps_linf, sigma, steps, fraction=1.0, seed=0, progress=False, watch=None, checkpoint=NOTHING):
+def direct_search(
+    splits,
+    make_model,
+    loss,
+    *,
+    method,
+    target_class,
+    eps_linf,
+    sigma,
+    steps,
+    fraction=1.0,
+    seed=0,
+    progress=False,
+    watch=None,
+    checkpoint=NOTHING,
+):
     """The pattern of ``steps`` random ones that leaves short victims the smallest soft radius on validation images.
 
     Successive halving (Karnin, Koren and Somekh, ICML 2013): in each round every pattern that is left trains one more victim, with the same
@@ -84,23 +100,58 @@ def direct_search(splits, make_model, loss, *, method, target_class, eps_linf, s
     if method.strokes:  # now a pattern for each image
         left[1::2] = [torch.where(clean > 0.5, pattern, 1.0) for pattern in left[1::2]]
     radii, trace = [[] for _ in left], []
-    known = [line["soft_radius"] for line in checkpoint.resume([], [])]  # of the victims that were trained before a kill
+    known = [
+        line["soft_radius"] for line in checkpoint.resume([], [])
+    ]  # of the victims that were trained before a kill
 
     def victim_radius(images, victim_seed):
         x = splits.x_train.clone()
         x[index] = images
         model = make_model(victim_seed)
-        train(model, x, splits.y_train, loss, epochs=method.epochs, batch=method.batch, lr=method.lr, schedule="cosine", seed=victim_seed)
+        train(
+            model,
+            x,
+            splits.y_train,
+            loss,
+            epochs=method.epochs,
+            batch=method.batch,
+            lr=method.lr,
+            schedule="cosine",
+            seed=victim_seed,
+        )
         model.eval()
         noise = torch.Generator(x.device).manual_seed(victim_seed)
         with torch.no_grad():
-            return soft_radius(model, splits.x_val[mine], splits.y_val[mine], sigma, method.draws, noise, method.temperature).mean().item()
+            return (
+                soft_radius(
+                    model,
+                    splits.x_val[mine],
+                    splits.y_val[mine],
+                    sigma,
+                    method.draws,
+                    noise,
+                    method.temperature,
+                )
+                .mean()
+                .item()
+            )
 
     for halving in range(max(1, math.ceil(math.log2(steps)))):
         for pattern, own in zip(left, tqdm(radii, disable=not progress, leave=False)):
             images = project(clean + eps_linf * pattern, clean, eps_linf)
-            own.append(known[len(trace)] if len(trace) < len(known) else victim_radius(images, 1000 * (seed + 1) + halving))
-            trace.append({"step": len(trace), "soft_radius": own[-1], "residual": float("nan"), "round": halving})
+            own.append(
+                known[len(trace)]
+                if len(trace) < len(known)
+                else victim_radius(images, 1000 * (seed + 1) + halving)
+            )
+            trace.append(
+                {
+                    "step": len(trace),
+                    "soft_radius": own[-1],
+                    "residual": float("nan"),
+                    "round": halving,
+                }
+            )
             checkpoint.keep([], trace)
         best = sorted(range(len(left)), key=lambda i: sum(radii[i]))[: math.ceil(len(left) / 2)]
         left, radii = [left[i] for i in best], [radii[i] for i in best]

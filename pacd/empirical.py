@@ -5,9 +5,9 @@ import torch
 from scipy.stats import binom
 
 from pacd.certify import ABSTAIN, count
-from pacd.fast_forward import DRAWS, Votes
 from pacd.losses import ascend
 from pacd.smoothing import noisy
+from pacd.votes import DRAWS, Votes
 
 # In units of sigma. Certificates end at 3.81 for n = 100,000 and alpha = 0.001.
 RADII = np.arange(17) / 4
@@ -30,11 +30,26 @@ def majority(counts, alpha):
     array of shape (N,)
     """
     second, first = np.sort(counts, 1)[:, -2:].T
-    return np.where(2 * binom.sf(first - 1, first + second, 0.5) <= alpha, counts.argmax(1), ABSTAIN)
+    return np.where(
+        2 * binom.sf(first - 1, first + second, 0.5) <= alpha, counts.argmax(1), ABSTAIN
+    )
 
 
 def empirical_radius(
-    model, x, y, sigma, radii=None, *, steps=20, draws=16, n=1000, alpha=0.001, batch=250, seed=0, classes=10, precision="float32"
+    model,
+    x,
+    y,
+    sigma,
+    radii=None,
+    *,
+    steps=20,
+    draws=16,
+    n=1000,
+    alpha=0.001,
+    batch=250,
+    seed=0,
+    classes=10,
+    precision="float32",
 ):
     """The smallest radius at which an attack moves the smoothed classifier off the label; an upper bound on the true radius.
 
@@ -77,8 +92,12 @@ def empirical_radius(
     """
     radii = np.sort(sigma * RADII if radii is None else np.asarray(radii, float)).tolist()
     if not radii or not np.isfinite(radii).all() or radii[0] < 0:
-        raise ValueError(f"radii must be one or more numbers, 0 or above, pixel units, not {radii}.")
-    generator = torch.Generator(x.device).manual_seed(2**31 + seed)  # certify's streams are 2 * seed and 2 * seed + 1
+        raise ValueError(
+            f"radii must be one or more numbers, 0 or above, pixel units, not {radii}."
+        )
+    generator = torch.Generator(x.device).manual_seed(
+        2**31 + seed
+    )  # certify's streams are 2 * seed and 2 * seed + 1
 
     def attacked(points, radius):
         images = x[points]
@@ -87,7 +106,10 @@ def empirical_radius(
 
     def predicted(images):
         votes = Votes(model, images, classes, precision=precision, batch=batch)
-        blocks = (noisy(torch.zeros_like(x[:1]), sigma, min(DRAWS, n - start), generator) for start in range(0, n, DRAWS))
+        blocks = (
+            noisy(torch.zeros_like(x[:1]), sigma, min(DRAWS, n - start), generator)
+            for start in range(0, n, DRAWS)
+        )
         counts = count(votes, torch.arange(len(images), device=x.device), blocks)
         return torch.from_numpy(majority(counts.cpu().numpy(), alpha / len(radii))).to(x.device)
 
@@ -95,7 +117,9 @@ def empirical_radius(
     left = torch.arange(len(x), device=x.device)
     for radius in radii:
         if len(left):
-            winner = predicted(torch.cat([attacked(part, radius) for part in left.split(max(1, batch // draws))]))
+            winner = predicted(
+                torch.cat([attacked(part, radius) for part in left.split(max(1, batch // draws))])
+            )
             moved = (winner != ABSTAIN) & (winner != y[left])
             found[left[moved].cpu()] = radius
             left = left[~moved]

@@ -80,7 +80,9 @@ def matching(outer, inner, parameters, u):
     value = outer()
     wanted = torch.autograd.grad(value, parameters)
     trained = torch.autograd.grad(inner(), parameters, create_graph=True)
-    cosine = dot(trained, wanted) / (dot(trained, trained) * dot(wanted, wanted)).clamp(min=1e-30).sqrt()
+    cosine = (
+        dot(trained, wanted) / (dot(trained, trained) * dot(wanted, wanted)).clamp(min=1e-30).sqrt()
+    )
     return Hypergradient(value.item(), torch.autograd.grad(-cosine, u)[0], 1 - cosine.item())
 
 
@@ -111,7 +113,9 @@ def conjugate_gradient(draw, b, iterations=5, tolerance=1e-6):
             break
         ap = product(p)
         curvature = dot(p, ap)
-        if curvature <= 0:  # an indefinite Hessian: keep the iterate, or b itself where there is none yet
+        if (
+            curvature <= 0
+        ):  # an indefinite Hessian: keep the iterate, or b itself where there is none yet
             q = q if iteration else list(b)
             break
         step = rr / curvature
@@ -182,4 +186,10 @@ def minres(draw, b, iterations=100, tolerance=1e-6):
     return q, residual_of(product, b, q)
 
 
-SOLVERS = {"identity": identity, "cg": conjugate_gradient, "adam": adam, "neumann": neumann, "minres": minres}
+SOLVERS = {
+    "identity": identity,
+    "cg": conjugate_gradient,
+    "adam": adam,
+    "neumann": neumann,
+    "minres": minres,
+}

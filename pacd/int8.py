@@ -22,21 +22,30 @@ def convolution(x, step, zero, weight, steps, bias, stride, padding, dilation, g
     """PyTorch's integer convolution (oneDNN): uint8 images and packed int8 weights to float32."""
     zeros = torch.zeros(len(steps), dtype=torch.int32)
     shape = stride, padding, dilation, groups
-    return torch.ops.onednn.qconv_pointwise(x, step.item(), int(zero), weight, steps, zeros, bias, *shape, *FLOAT_OUTPUT)
+    return torch.ops.onednn.qconv_pointwise(
+        x, step.item(), int(zero), weight, steps, zeros, bias, *shape, *FLOAT_OUTPUT
+    )
 
 
 def convolution_shape(x, step, zero, weight, steps, bias, stride, padding, dilation, groups):
     """What the compiler has to know about it."""
     kernel, sides = weight.shape[2:], x.shape[2:]
-    sides = ((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in zip(sides, padding, dilation, kernel, stride))
-    return x.new_empty(len(x), len(steps), *sides, dtype=torch.float32).to(memory_format=torch.channels_last)
+    sides = (
+        (n + 2 * p - d * (k - 1) - 1) // s + 1
+        for n, p, d, k, s in zip(sides, padding, dilation, kernel, stride)
+    )
+    return x.new_empty(len(x), len(steps), *sides, dtype=torch.float32).to(
+        memory_format=torch.channels_last
+    )
 
 
 def dense(x, step, zero, weight, steps, bias):
     """The same for a dense layer; images (N, C, H, W) are flattened in the order in which they lie, (H, W, C)."""
     x = x.permute(0, 2, 3, 1).flatten(1) if x.ndim == 4 else x
     zeros = torch.zeros(len(steps), dtype=torch.int32)
-    return torch.ops.onednn.qlinear_pointwise(x, step.item(), int(zero), weight, steps, zeros, bias, *FLOAT_OUTPUT)
+    return torch.ops.onednn.qlinear_pointwise(
+        x, step.item(), int(zero), weight, steps, zeros, bias, *FLOAT_OUTPUT
+    )
 
 
 def dense_shape(x, step, zero, weight, steps, bias):
@@ -47,7 +56,11 @@ def dense_shape(x, step, zero, weight, steps, bias):
 # networks of one architecture is a constant of the program, so it is compiled once.
 FACTORS = "Tensor x, Tensor step, Tensor zero, Tensor weight, Tensor steps, Tensor? bias"
 OPERATORS = (
-    (convolution, convolution_shape, FACTORS + ", int[] stride, int[] padding, int[] dilation, int groups"),
+    (
+        convolution,
+        convolution_shape,
+        FACTORS + ", int[] stride, int[] padding, int[] dilation, int groups",
+    ),
     (dense, dense_shape, FACTORS),
 )
 if not hasattr(torch.ops.pacd, "dense"):  # a reloaded module finds them there
@@ -78,7 +91,9 @@ class Int8(nn.Module):
         low, high = min(low, 0.0), max(high, 0.0)  # 0, the padding, is one of the steps
         step = (high - low) / 255 or 1.0
         zero = round(-low / step)
-        self.step, self.inverse, self.zero = (torch.tensor(value, dtype=torch.float32) for value in (step, 1 / step, zero))
+        self.step, self.inverse, self.zero = (
+            torch.tensor(value, dtype=torch.float32) for value in (step, 1 / step, zero)
+        )
         weight = layer.weight.detach().float()
         if shape is not None:
             weight = weight.view(-1, *shape).permute(0, 2, 3, 1).flatten(1)
@@ -87,7 +102,9 @@ class Int8(nn.Module):
         self.bias = None if layer.bias is None else layer.bias.detach().float()
         if isinstance(layer, nn.Conv2d):
             self.shape = list(layer.stride), list(layer.padding), list(layer.dilation), layer.groups
-            self.weight = torch.ops.onednn.qconv_prepack(weight, self.steps, step, zero, *self.shape, None)
+            self.weight = torch.ops.onednn.qconv_prepack(
+                weight, self.steps, step, zero, *self.shape, None
+            )
             self.multiply = torch.ops.pacd.convolution
         else:
             self.shape = ()
@@ -96,7 +113,9 @@ class Int8(nn.Module):
 
     def forward(self, x):
         x = ((x * self.inverse).round() + self.zero).clamp(0, 255).to(torch.uint8)
-        return self.multiply(x, self.step, self.zero, self.weight, self.steps, self.bias, *self.shape)
+        return self.multiply(
+            x, self.step, self.zero, self.weight, self.steps, self.bias, *self.shape
+        )
 
     def __deepcopy__(self, memo):
         return self  # constant; packed weights cannot be copied
@@ -111,7 +130,14 @@ class MaxOfSlices(nn.Module):
 
     def forward(self, x):
         height, width = (n // self.side * self.side for n in x.shape[2:])
-        return reduce(torch.maximum, [x[..., i : height : self.side, j : width : self.side] for i in range(self.side) for j in range(self.side)])
+        return reduce(
+            torch.maximum,
+            [
+                x[..., i : height : self.side, j : width : self.side]
+                for i in range(self.side)
+                for j in range(self.side)
+            ],
+        )
 
 
 def quantised(model, images):
@@ -155,7 +181,9 @@ def quantised(model, images):
         hook.remove()
     network = nn.Sequential(*first, integer(rest, seen))
     if not is_quantised(network):
-        raise ValueError("precision must be float32 or bfloat16 for this network, which has no convolution or dense layer that can be quantised behind its affine first layers.")
+        raise ValueError(
+            "precision must be float32 or bfloat16 for this network, which has no convolution or dense layer that can be quantised behind its affine first layers."
+        )
     return network
 
 
@@ -172,7 +200,9 @@ def supported(device):
 def check_device(device):
     """Raises ValueError as :func:`quantised` does."""
     if not supported(device):
-        raise ValueError("precision int8 needs device cpu, and a CPU with VNNI instructions; take float32 or bfloat16.")
+        raise ValueError(
+            "precision int8 needs device cpu, and a CPU with VNNI instructions; take float32 or bfloat16."
+        )
 
 
 def check_finite(values):
@@ -187,12 +217,21 @@ def integer(module, seen):
         return Int8(module, *seen[module][:2]) if can_be(module, seen) else module
     if isinstance(module, nn.MaxPool2d):
         plain = isinstance(module.kernel_size, int) and module.kernel_size == module.stride
-        return MaxOfSlices(module.kernel_size) if plain and (module.padding, module.dilation, module.ceil_mode) == (0, 1, False) else module
+        return (
+            MaxOfSlices(module.kernel_size)
+            if plain and (module.padding, module.dilation, module.ceil_mode) == (0, 1, False)
+            else module
+        )
     if isinstance(module, nn.Sequential):
         layers = []
         for before, layer in pairwise([None, *module]):
             shape = seen[before][2] if isinstance(before, nn.Flatten) and before in seen else ()
-            if isinstance(layer, nn.Linear) and can_be(layer, seen) and len(shape) == 3 and prod(shape) == layer.in_features:
+            if (
+                isinstance(layer, nn.Linear)
+                and can_be(layer, seen)
+                and len(shape) == 3
+                and prod(shape) == layer.in_features
+            ):
                 layers[-1] = Int8(layer, *seen[layer][:2], shape=shape)
             else:
                 layers.append(integer(layer, seen))
@@ -212,4 +251,6 @@ def can_be(layer, seen):
 
 
 def is_quantised(model):
-    return isinstance(model, nn.Module) and any(isinstance(layer, Int8) for layer in model.modules())
+    return isinstance(model, nn.Module) and any(
+        isinstance(layer, Int8) for layer in model.modules()
+    )

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from pacd import names
-from pacd.checked import Whole
 from pacd.smoothing import margin, noisy
+from study.checked import Whole
 
 
 def standard(model, x, y, *, sigma, generator, epoch=None):
@@ -25,7 +25,9 @@ def gaussian(model, x, y, *, sigma, generator, epoch=None):
     return F.cross_entropy(model(noisy(x, sigma, 1, generator)), y)
 
 
-def smoothadv(model, x, y, *, sigma, generator, epoch=None, steps=2, radius=1.0, draws=1, warmup: Whole = 10):
+def smoothadv(
+    model, x, y, *, sigma, generator, epoch=None, steps=2, radius=1.0, draws=1, warmup: Whole = 10
+):
     """SmoothAdv-PGD (Salman et al., arXiv 1906.04584, eq. 7 and algorithm 1).
 
     PGD ascends -log of the softmax averaged over ``draws`` frozen noise draws, inside an L2 ball of ``radius``
@@ -68,7 +70,9 @@ def ascend(model, x, y, noise, radius, steps, draws):
     for _ in range(steps):
         step.requires_grad_()
         logits = model((x + step).repeat_interleave(draws, 0) + noise).log_softmax(1)
-        log_mean = logits.view(len(x), draws, -1).logsumexp(1)  # log of the mean softmax, up to a constant
+        log_mean = logits.view(len(x), draws, -1).logsumexp(
+            1
+        )  # log of the mean softmax, up to a constant
         (gradient,) = torch.autograd.grad(F.nll_loss(log_mean, y, reduction="sum"), step)
         length = gradient.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, 1, 1, 1)
         step = step.detach() + 2 * radius / steps * gradient / length

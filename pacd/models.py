@@ -27,9 +27,15 @@ def lenet(shape, classes):
     channels, height, width = shape
     rows, columns = ((side - 4) // 2 - 4 for side in (height, width))
     return nn.Sequential(
-        nn.Conv2d(channels, 20, 5), nn.MaxPool2d(2), nn.ReLU(),
-        nn.Conv2d(20, 50, 5), nn.MaxPool2d(2), nn.ReLU(),
-        nn.Flatten(), nn.Linear(50 * (rows // 2) * (columns // 2), 500), nn.ReLU(),
+        nn.Conv2d(channels, 20, 5),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Conv2d(20, 50, 5),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(50 * (rows // 2) * (columns // 2), 500),
+        nn.ReLU(),
         nn.Linear(500, classes),
     )
 
@@ -38,7 +44,12 @@ def mlp(shape, classes):
     """Two hidden layers of 500; for transfer on 28x28 images."""
     channels, height, width = shape
     return nn.Sequential(
-        nn.Flatten(), nn.Linear(channels * height * width, 500), nn.ReLU(), nn.Linear(500, 500), nn.ReLU(), nn.Linear(500, classes)
+        nn.Flatten(),
+        nn.Linear(channels * height * width, 500),
+        nn.ReLU(),
+        nn.Linear(500, 500),
+        nn.ReLU(),
+        nn.Linear(500, classes),
     )
 
 
@@ -46,10 +57,21 @@ def cnn(shape, classes):
     """Four 3x3 convolutions and two dense layers, larger than LeNet; for transfer on 28x28 images."""
     channels, height, width = shape
     return nn.Sequential(
-        nn.Conv2d(channels, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(64 * (height // 4) * (width // 4), 256), nn.ReLU(), nn.Linear(256, classes),
-    )  # fmt: skip
+        nn.Conv2d(channels, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(32, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(64, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(64 * (height // 4) * (width // 4), 256),
+        nn.ReLU(),
+        nn.Linear(256, classes),
+    )
 
 
 class Residual(nn.Module):
@@ -59,12 +81,17 @@ class Residual(nn.Module):
         super().__init__()
         self.pad, self.stride = after - before, stride
         self.branch = nn.Sequential(
-            nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(),
-            nn.Conv2d(after, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after),
-        )  # fmt: skip
+            nn.Conv2d(before, after, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(),
+            nn.Conv2d(after, after, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(after),
+        )
 
     def forward(self, x):
-        shortcut = nn.functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.pad))
+        shortcut = nn.functional.pad(
+            x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.pad)
+        )
         return (self.branch(x) + shortcut).relu()
 
 
@@ -74,7 +101,9 @@ def resnet(shape, classes, depth):
     widths = [16] * (blocks + 1) + [32] * blocks + [64] * blocks
     body = [Residual(a, b, 1 if a == b else 2) for a, b in zip(widths, widths[1:])]
     stem = [nn.Conv2d(shape[0], 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
-    return nn.Sequential(*stem, *body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes))
+    return nn.Sequential(
+        *stem, *body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes)
+    )
 
 
 resnet20, resnet56 = partial(resnet, depth=20), partial(resnet, depth=56)
@@ -85,13 +114,23 @@ def vgg(shape, classes):
     layers, channels = [], shape[0]
     for width, count in ((64, 1), (128, 1), (256, 2), (512, 2)):
         for _ in range(count):
-            layers += [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+            layers += [
+                nn.Conv2d(channels, width, 3, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+            ]
             channels = width
         layers.append(nn.MaxPool2d(2))
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+    return nn.Sequential(
+        *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)
+    )
 
 
-NORMALISATIONS = {"centred": (0.5, 0.5), "none": (0.0, 1.0), "mnist": (0.1307, 0.3081)}  # mean, std; the last those of MNIST's training pixels
+NORMALISATIONS = {
+    "centred": (0.5, 0.5),
+    "none": (0.0, 1.0),
+    "mnist": (0.1307, 0.3081),
+}  # mean, std; the last those of MNIST's training pixels
 
 MODELS = {name: globals()[name] for name in names.ARCHITECTURES}
 
@@ -130,5 +169,7 @@ def make_model(name, shape, classes, seed, normalisation="centred"):
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = nn.Sequential(Normalise(*NORMALISATIONS[normalisation]), *MODELS[name](shape, classes))
+        model = nn.Sequential(
+            Normalise(*NORMALISATIONS[normalisation]), *MODELS[name](shape, classes)
+        )
     return model.to(memory_format=torch.channels_last)

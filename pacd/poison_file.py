@@ -1,7 +1,7 @@
 """Poison as a file: an .npz of the changed images, as floats and rounded to 8 bits, and a manifest beside it.
 
 Nothing here imports the attack, so a poison is checked by code that did not make it. On the command line,
-``python -m pacd.poison_file export POISON.npz OUT`` and ``... verify PATH`` run ``pacd.poison_verify``.
+``python -m pacd.poison_file export POISON.npz OUT`` and ``... verify PATH`` run ``study.verify``.
 """
 
 import hashlib
@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from pacd.data import sha256
-from pacd.metrics import distortion
-from pacd.results import manifest_path, replacing, write_json
+from study.intervals import distortion
+from study.results import manifest_path, replacing, write_json
 
 
 class PoisonError(ValueError):
@@ -73,7 +73,9 @@ def save(path, splits, index, images, facts):
         "distortion": distortion((clean * 255).round().cpu().double().numpy() / 255, rounded / 255),
     }
     with replacing(path) as temporary:
-        np.savez_compressed(temporary, index=index.cpu().numpy(), images=images.cpu().numpy(), images_8bit=rounded)
+        np.savez_compressed(
+            temporary, index=index.cpu().numpy(), images=images.cpu().numpy(), images_8bit=rounded
+        )
         write_json(manifest_path(path), {**facts, "sha256": seal(facts, temporary.read_bytes())})
 
 
@@ -109,16 +111,30 @@ def apply(path, splits, eight_bit=True):
     x, y = splits.x_train, splits.y_train
     index = torch.from_numpy(index).to(x.device)
 
-    promise(facts["train_sha256"] == sha256(x, y), f"{path} was made from other training data; dataset, split_seed and train_size must be those of its manifest")
-    promise(len(index) == len(images) == len(rounded) == facts["poisoned"] > 0, f"{path}: the numbers of rows and images differ")
-    promise(len(index.unique()) == len(index) and 0 <= index.min() and index.max() < len(x), f"{path}: a row is named twice or is outside the training set")
+    promise(
+        facts["train_sha256"] == sha256(x, y),
+        f"{path} was made from other training data; dataset, split_seed and train_size must be those of its manifest",
+    )
+    promise(
+        len(index) == len(images) == len(rounded) == facts["poisoned"] > 0,
+        f"{path}: the numbers of rows and images differ",
+    )
+    promise(
+        len(index.unique()) == len(index) and 0 <= index.min() and index.max() < len(x),
+        f"{path}: a row is named twice or is outside the training set",
+    )
     promise((y[index] == target).all(), f"{path}: a row outside class {target} is touched")
-    promise(images.shape == rounded.shape == tuple(x[index].shape), f"{path}: images of another shape")
+    promise(
+        images.shape == rounded.shape == tuple(x[index].shape), f"{path}: images of another shape"
+    )
     floats = torch.from_numpy(images).to(x.device)
     change = torch.from_numpy(rounded.astype(np.int16)).to(x.device) - (x[index] * 255).round()
     promise(bool(((floats >= 0) & (floats <= 1)).all()), f"{path}: a pixel is outside [0, 1]")
     # float32 rounds x +- eps; one unit in the last place of 1.0 is 6e-8.
-    promise((floats - x[index]).abs().max() <= eps + 1.2e-7, f"{path}: a float image leaves the eps ball")
+    promise(
+        (floats - x[index]).abs().max() <= eps + 1.2e-7,
+        f"{path}: a float image leaves the eps ball",
+    )
     promise(change.abs().max() <= levels(eps), f"{path}: an 8-bit image leaves the eps ball")
     # Last, so that what is wrong is named if it can be; files from before the hash was kept have none.
     kept = facts.get("sha256") in (None, seal(facts, Path(path).read_bytes()))
@@ -136,14 +152,19 @@ def changed_rows(poisoned, splits):
         If it changes none, as one whose eps is below an 8-bit step.
     """
     changed = (poisoned.x_train != splits.x_train).flatten(1).any(1)
-    promise(changed.any(), "poison_file must change at least one image, and this poison changes none")
+    promise(
+        changed.any(), "poison_file must change at least one image, and this poison changes none"
+    )
     return changed
 
 
 def check_target(facts, target_class):
     """Refuse to certify another class than the poisoned one."""
     poisoned = facts["parameters"]["target_class"]
-    promise(poisoned == target_class, f"target_class must be {poisoned}, the class of this poison file, not {target_class}")
+    promise(
+        poisoned == target_class,
+        f"target_class must be {poisoned}, the class of this poison file, not {target_class}",
+    )
 
 
 def read(path):
@@ -161,14 +182,27 @@ def read(path):
         eps, target = facts["parameters"]["eps_linf"], facts["parameters"]["target_class"]
         facts["train_sha256"], facts["poisoned"]
     except FileNotFoundError as error:
-        raise PoisonError(f"there is no poison file {error.filename}; make it with notebooks/poison.ipynb.") from error
+        raise PoisonError(
+            f"there is no poison file {error.filename}; make it with notebooks/poison.ipynb."
+        ) from error
     except Exception as error:  # a damaged archive raises half a dozen kinds
-        raise PoisonError(f"{path} or its manifest is not a readable poison file ({type(error).__name__}: {error}).") from error
+        raise PoisonError(
+            f"{path} or its manifest is not a readable poison file ({type(error).__name__}: {error})."
+        ) from error
     kinds = [f"{array.dtype} {array.ndim}-d" for array in arrays]
     allowed = ["int64 1-d", "float32 4-d", "uint8 4-d"]
-    promise(kinds == allowed, f"{path}: index, images and images_8bit must be {', '.join(allowed)}, not {', '.join(kinds)}")
-    promise(isinstance(eps, (int, float)) and 0 <= eps <= 1, f"{path}: eps_linf must be a number between 0 and 1, not {eps!r}")
-    promise(isinstance(target, int), f"{path}: target_class must be the number of a class, not {target!r}")
+    promise(
+        kinds == allowed,
+        f"{path}: index, images and images_8bit must be {', '.join(allowed)}, not {', '.join(kinds)}",
+    )
+    promise(
+        isinstance(eps, (int, float)) and 0 <= eps <= 1,
+        f"{path}: eps_linf must be a number between 0 and 1, not {eps!r}",
+    )
+    promise(
+        isinstance(target, int),
+        f"{path}: target_class must be the number of a class, not {target!r}",
+    )
     return *arrays, facts
 
 
@@ -179,6 +213,6 @@ def promise(kept, sentence):
 
 
 if __name__ == "__main__":
-    from pacd.poison_verify import main
+    from study.verify import main
 
     sys.exit(main())

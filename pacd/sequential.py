@@ -17,7 +17,7 @@ from scipy.special import betaln, xlog1py, xlogy
 from scipy.stats import norm
 
 from pacd.certify import ABSTAIN, STOPPED, count, noise_blocks
-from pacd.fast_forward import Votes
+from pacd.votes import Votes
 
 FIRST_LOOK = 20  # draws before the first look; later looks come after an eighth more draws
 
@@ -56,9 +56,22 @@ def looks(blocks):
 
 
 def decide(
-    model, x, y, sigma, radii, *, n0=100, n=100_000, alpha=0.001, batch=1000, seed=0, classes=10,
-    precision="float32", cached=True, channels_last=True,
-):  # fmt: skip
+    model,
+    x,
+    y,
+    sigma,
+    radii,
+    *,
+    n0=100,
+    n=100_000,
+    alpha=0.001,
+    batch=1000,
+    seed=0,
+    classes=10,
+    precision="float32",
+    cached=True,
+    channels_last=True,
+):
     """Decide for each point whether the smoothed classifier is certified to be right within each of ``radii``.
 
     Guarantee: with probability at least 1 - alpha for each point, all its decisions are true: p_A is above
@@ -82,9 +95,19 @@ def decide(
         p_lower, p_upper, prediction. There are no counts and no radius on purpose: the number of draws depended on
         them, so Clopper and Pearson's bound would be false and an average radius meaningless.
     """
-    votes = Votes(model, x, classes, precision=precision, batch=batch, cached=cached, channels_last=channels_last)
+    votes = Votes(
+        model,
+        x,
+        classes,
+        precision=precision,
+        batch=batch,
+        cached=cached,
+        channels_last=channels_last,
+    )
     active = torch.arange(len(x), device=x.device)
-    guess = count(votes, active, noise_blocks(x.shape[1:], sigma, n0, (seed, 0), x.device)).argmax(1)
+    guess = count(votes, active, noise_blocks(x.shape[1:], sigma, n0, (seed, 0), x.device)).argmax(
+        1
+    )
     wins, drawn = torch.zeros_like(guess), torch.zeros_like(guess)
     active = active[guess == y]
     rates = norm.cdf(np.asarray(radii) / sigma)
@@ -93,12 +116,30 @@ def decide(
             break
         wins[active] += votes(piece, active).gather(1, guess[active, None])[:, 0]
         drawn[active] += len(piece)
-        wealth = log_wealth(wins[active, None].cpu().numpy(), drawn[active, None].cpu().numpy(), rates)  # (active, radii)
+        wealth = log_wealth(
+            wins[active, None].cpu().numpy(), drawn[active, None].cpu().numpy(), rates
+        )  # (active, radii)
         active = active[torch.as_tensor((wealth < -np.log(alpha)).any(1), device=x.device)]
-    rows = pd.DataFrame({"label": y.cpu(), "guess": guess.cpu(), "n0": n0, "n": drawn.cpu(), "wins": wins.cpu(), "alpha": alpha})
+    rows = pd.DataFrame(
+        {
+            "label": y.cpu(),
+            "guess": guess.cpu(),
+            "n0": n0,
+            "n": drawn.cpu(),
+            "wins": wins.cpu(),
+            "alpha": alpha,
+        }
+    )
     low, high = confidence_interval(rows["wins"], rows["n"], alpha)
     prediction = rows["guess"].where(low > 0.5, ABSTAIN).where(rows["n"] > 0, STOPPED)
-    return rows.assign(sigma=sigma, noise_seed=seed, precision=precision, p_lower=low, p_upper=high, prediction=prediction)
+    return rows.assign(
+        sigma=sigma,
+        noise_seed=seed,
+        precision=precision,
+        p_lower=low,
+        p_upper=high,
+        prediction=prediction,
+    )
 
 
 def decisions(rows, radii):

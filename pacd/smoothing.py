@@ -40,7 +40,9 @@ def margin(probabilities, y):
     return torch.special.ndtri(probabilities[true]) - torch.special.ndtri(other)
 
 
-def soft_radius(model, x, y, sigma, draws, generator, temperature=16.0, squash=1e-3, correct_only=False):
+def soft_radius(
+    model, x, y, sigma, draws, generator, temperature=16.0, squash=1e-3, correct_only=False
+):
     """Soft certified radius of each image, the attack's outer objective before averaging.
 
     sigma / 2 * (Phi^-1(p_y) - Phi^-1(p_other)), p squashed to [squash, 1 - squash] so that a saturated image

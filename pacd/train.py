@@ -5,12 +5,25 @@ import math
 import torch
 from tqdm import tqdm
 
-from pacd.checkpoint import NOTHING
+from study.checkpoint import NOTHING
 
 
 def train(
-    model, x, y, loss, *, epochs, batch, lr, weight_decay=0.0, schedule="constant", augment=None, seed=0, progress=False, checkpoint=NOTHING
-):  # fmt: skip
+    model,
+    x,
+    y,
+    loss,
+    *,
+    epochs,
+    batch,
+    lr,
+    weight_decay=0.0,
+    schedule="constant",
+    augment=None,
+    seed=0,
+    progress=False,
+    checkpoint=NOTHING,
+):
     """Train a network in place with Adam.
 
     Parameters
@@ -48,7 +61,10 @@ def train(
     generator = torch.Generator(x.device).manual_seed(seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
     steps = epochs * math.ceil(len(x) / batch)
-    decay = {"constant": lambda step: 1.0, "cosine": lambda step: (1 + math.cos(math.pi * step / steps)) / 2}[schedule]
+    decay = {
+        "constant": lambda step: 1.0,
+        "cosine": lambda step: (1 + math.cos(math.pi * step / steps)) / 2,
+    }[schedule]
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, decay)
     x = x.contiguous(memory_format=torch.channels_last)
     model.train()
@@ -68,6 +84,8 @@ def train(
                 total += value.detach() * len(rows)
             history.append(total.item() / len(x))
             if not torch.isfinite(total):
-                raise FloatingPointError(f"the training loss is not finite in epoch {epoch + 1}; lower lr or raise batch.")
+                raise FloatingPointError(
+                    f"the training loss is not finite in epoch {epoch + 1}; lower lr or raise batch."
+                )
             checkpoint.keep(parts, history, last=epoch + 1 == epochs)
     return history

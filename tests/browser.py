@@ -18,7 +18,11 @@ def missing():
     """What a browser test lacks on this machine, as a sentence; empty if nothing."""
     if not (shutil.which("chromium") or shutil.which("google-chrome")):
         return "no Chromium: install the packages chromium and chromium-driver"
-    return "" if shutil.which("chromedriver") else "no chromedriver: install the package chromium-driver"
+    return (
+        ""
+        if shutil.which("chromedriver")
+        else "no chromedriver: install the package chromium-driver"
+    )
 
 
 @contextmanager
@@ -79,7 +83,11 @@ def resize(driver, width, height=900):
 
 def complaints(driver, base):
     """Console errors, and failed and foreign requests of pages under ``base``, since the last call, as sentences."""
-    found = [f"console: {line['message']}" for line in driver.get_log("browser") if line["level"] == "SEVERE"]
+    found = [
+        f"console: {line['message']}"
+        for line in driver.get_log("browser")
+        if line["level"] == "SEVERE"
+    ]
     requests = {}  # only of our pages: the browser's own first tab asks for things too
     for line in driver.get_log("performance"):
         event = json.loads(line["message"])["message"]

@@ -11,13 +11,22 @@ from scipy.ndimage import gaussian_filter
 from torch import nn
 
 from pacd import attack, losses, poison_file, steps
-from pacd.checked import SettingsError
 from pacd.data import Splits
 from pacd.hypergradient import conjugate_gradient, hypergradient, matching
 from pacd.models import make_model
 from pacd.train import train
+from study.checked import SettingsError
 
-TINY = {"clean_batch": 40, "poison_batch": 20, "val_batch": 20, "draws": 2, "warmup": 2, "inner_steps": 1, "restart": 2, "hyper_batch": 20}
+TINY = {
+    "clean_batch": 40,
+    "poison_batch": 20,
+    "val_batch": 20,
+    "draws": 2,
+    "warmup": 2,
+    "inner_steps": 1,
+    "restart": 2,
+    "hyper_batch": 20,
+}
 
 
 def craft(splits, name="first_order", seed=0, steps=3, eps=0.1, **options):
@@ -36,12 +45,16 @@ def craft(splits, name="first_order", seed=0, steps=3, eps=0.1, **options):
 
 @pytest.mark.parametrize("name", attack.METHODS)
 def test_poison_stays_in_the_ball_and_in_range_and_in_its_class(digits, name):
-    index, images, trace = craft(digits, name, solve_batch=min(40, attack.METHODS[name].solve_batch))
+    index, images, trace = craft(
+        digits, name, solve_batch=min(40, attack.METHODS[name].solve_batch)
+    )
     change = (images - digits.x_train[index]).abs()
     assert images.min() >= 0 and images.max() <= 1
     assert 0 < change.max() <= 0.1 + 6e-8  # float32 rounding of x + eps
     assert (digits.y_train[index] == 8).all() and len(index) == 400
-    assert len(trace) == 3 and all(t["residual"] >= 0 for t in trace if attack.METHODS[name].solver != "identity")
+    assert len(trace) == 3 and all(
+        t["residual"] >= 0 for t in trace if attack.METHODS[name].solver != "identity"
+    )
 
 
 @pytest.mark.parametrize("name", ["first_order", "accuracy", "gradient_matching"])
@@ -55,20 +68,31 @@ def test_zero_eps_changes_nothing(digits):
     assert torch.equal(images, digits.x_train[index])
 
 
-@pytest.mark.parametrize("options, sentence", [
-    ({"stpe": 1}, "unknown parameter 'stpe'; did you mean 'step'?"),
-    ({"solver": "gc"}, "solver must be one of identity, cg, adam, neumann, minres, matching, not 'gc'"),
-    ({"objective": "acr"}, "objective must be one of radius, loss, training, not 'acr'"),
-    ({"draws": 0}, "draws must be a whole number from 1 to a billion, not 0"),
-    ({"restart": 1.5}, "restart must be a whole number from 1 to a billion, not 1.5"),
-    ({"warmup": -1}, "warmup must be a whole number from 0 to a billion, not -1"),
-    ({"step": "long"}, "step must be a number from 0 to a million, not 'long'"),
-    ({"temperature": float("nan")}, "temperature must be a number above 0, at most a million, not nan"),
-    ({"momentum": 1.0}, "momentum must be a number from 0 to below 1, not 1.0"),
-    ({"class_wise": "yes"}, "class_wise must be True or False, not 'yes'"),
-])
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        ({"stpe": 1}, "unknown parameter 'stpe'; did you mean 'step'?"),
+        (
+            {"solver": "gc"},
+            "solver must be one of identity, cg, adam, neumann, minres, matching, not 'gc'",
+        ),
+        ({"objective": "acr"}, "objective must be one of radius, loss, training, not 'acr'"),
+        ({"draws": 0}, "draws must be a whole number from 1 to a billion, not 0"),
+        ({"restart": 1.5}, "restart must be a whole number from 1 to a billion, not 1.5"),
+        ({"warmup": -1}, "warmup must be a whole number from 0 to a billion, not -1"),
+        ({"step": "long"}, "step must be a number from 0 to a million, not 'long'"),
+        (
+            {"temperature": float("nan")},
+            "temperature must be a number above 0, at most a million, not nan",
+        ),
+        ({"momentum": 1.0}, "momentum must be a number from 0 to below 1, not 1.0"),
+        ({"class_wise": "yes"}, "class_wise must be True or False, not 'yes'"),
+    ],
+)
 def test_an_impossible_option_is_refused(options, sentence):
-    with pytest.raises(SettingsError, match="^attack_options of first_order: " + re.escape(sentence)):
+    with pytest.raises(
+        SettingsError, match="^attack_options of first_order: " + re.escape(sentence)
+    ):
         attack.method("first_order", options)
 
 
@@ -88,7 +112,9 @@ def planted(count=200):
     """Two pixels. Pixel 0 tells the classes apart by 0.2; pixel 1 is constant, so poison can turn it into a shortcut."""
     g = torch.Generator().manual_seed(0)
     y = torch.arange(count) % 2
-    x = torch.stack([0.4 + 0.2 * y + 0.02 * torch.randn(count, generator=g), torch.full((count,), 0.5)], 1).view(count, 1, 1, 2)
+    x = torch.stack(
+        [0.4 + 0.2 * y + 0.02 * torch.randn(count, generator=g), torch.full((count,), 0.5)], 1
+    ).view(count, 1, 1, 2)
     return Splits(x, y, x.clone(), y.clone(), x.clone(), y.clone())
 
 
@@ -104,8 +130,19 @@ def attack_planted(solver, solve_batch):
     Exact: the mean signed distance of class 1 to the boundary of a trained linear classifier, wrong points 0.
     """
     splits, loss = planted(), partial(losses.gaussian, sigma=0.1)
-    method = attack.Method(solver=solver, momentum=0.9, restart=40, warmup=100, inner_lr=0.05, clean_batch=100, hyper_batch=100, solve_batch=solve_batch)
-    index, images, _ = attack.poison(splits, linear, loss, method=method, target_class=1, eps_linf=0.1, sigma=0.1, steps=60)
+    method = attack.Method(
+        solver=solver,
+        momentum=0.9,
+        restart=40,
+        warmup=100,
+        inner_lr=0.05,
+        clean_batch=100,
+        hyper_batch=100,
+        solve_batch=solve_batch,
+    )
+    index, images, _ = attack.poison(
+        splits, linear, loss, method=method, target_class=1, eps_linf=0.1, sigma=0.1, steps=60
+    )
 
     def radius(images):
         x = splits.x_train.clone()
@@ -141,21 +178,34 @@ def convex(objective, seed=0):
     splits = planted(40)
     model = linear(seed).double()
     x_val, y_val = splits.x_val[splits.y_val == 1].double(), splits.y_val[splits.y_val == 1]
-    others, theirs = splits.x_train[splits.y_train == 0].double(), splits.y_train[splits.y_train == 0]
+    others, theirs = (
+        splits.x_train[splits.y_train == 0].double(),
+        splits.y_train[splits.y_train == 0],
+    )
     method = attack.Method(objective=objective, temperature=4.0, draws=4)
 
     def loss(model, x, y, generator):
-        return losses.standard(model, x, y, sigma=0, generator=generator) + 0.005 * sum((p**2).sum() for p in model.parameters())
+        return losses.standard(model, x, y, sigma=0, generator=generator) + 0.005 * sum(
+            (p**2).sum() for p in model.parameters()
+        )
 
     def outer():
-        return attack._outer(model, loss, x_val, y_val, 0.1, method, torch.Generator().manual_seed(0))
+        return attack._outer(
+            model, loss, x_val, y_val, 0.1, method, torch.Generator().manual_seed(0)
+        )
 
     def inner(u, beside=True):
         rows = slice(None if beside else 0)
         return attack._inner(model, loss, others[rows], theirs[rows], u, 1, None)
 
     def solve(u):
-        optimizer = torch.optim.LBFGS(model.parameters(), max_iter=500, tolerance_grad=1e-12, tolerance_change=0, line_search_fn="strong_wolfe")
+        optimizer = torch.optim.LBFGS(
+            model.parameters(),
+            max_iter=500,
+            tolerance_grad=1e-12,
+            tolerance_change=0,
+            line_search_fn="strong_wolfe",
+        )
         optimizer.step(lambda: (optimizer.zero_grad(), value := inner(u), value.backward())[1])
 
     return model, splits.x_train[splits.y_train == 1].double(), outer, inner, solve
@@ -177,10 +227,14 @@ def test_loss_objective_against_finite_differences_of_retraining():
     retrained(u)
     v = u.clone().requires_grad_()
     exact = partial(conjugate_gradient, iterations=50, tolerance=1e-13)
-    _, gradient, residual = hypergradient(outer, partial(inner, v), list(model.parameters()), v, exact, damping=0.0)
+    _, gradient, residual = hypergradient(
+        outer, partial(inner, v), list(model.parameters()), v, exact, damping=0.0
+    )
     assert residual < 1e-8
     for place in ((0, 0, 0, 0), (7, 0, 0, 1)):
-        assert gradient[place].item() == pytest.approx(difference(retrained, u, place, 1e-3), rel=1e-3)
+        assert gradient[place].item() == pytest.approx(
+            difference(retrained, u, place, 1e-3), rel=1e-3
+        )
 
 
 def test_loss_objective_stops_at_images_that_are_wrong():
@@ -189,14 +243,18 @@ def test_loss_objective_stops_at_images_that_are_wrong():
         model[1].bias.data = torch.tensor([-b, b], dtype=torch.float64)
         value = outer()
         assert value.item() == pytest.approx(math.log(0.999 if b > 0 else 0.001), abs=1e-9)
-        assert all(g.abs().max() < 1e-9 for g in torch.autograd.grad(value, list(model.parameters())))
+        assert all(
+            g.abs().max() < 1e-9 for g in torch.autograd.grad(value, list(model.parameters()))
+        )
 
 
 def test_matching_is_the_gradient_of_one_minus_the_cosine():
     model, u, outer, inner, _ = convex("radius")
     parameters = list(model.parameters())
     flat = lambda value: torch.cat([g.flatten() for g in torch.autograd.grad(value, parameters)])  # noqa: E731
-    misfit = lambda u: 1 - nn.functional.cosine_similarity(flat(inner(u)), flat(outer()), dim=0).item()  # noqa: E731
+    misfit = lambda u: (
+        1 - nn.functional.cosine_similarity(flat(inner(u)), flat(outer()), dim=0).item()
+    )  # noqa: E731
     v = u.clone().requires_grad_()
     value, gradient, residual = matching(outer, partial(inner, v), parameters, v)
     assert value == outer().item() and residual == pytest.approx(misfit(u))
@@ -209,7 +267,9 @@ def test_a_training_step_on_matched_poison_lowers_the_radius():
     model, clean, outer, inner, solve = convex("radius")
     solve(clean)
     parameters, h = list(model.parameters()), 1e-3
-    steepness = torch.cat([g.flatten() for g in torch.autograd.grad(outer(), parameters)]).norm().item()
+    steepness = (
+        torch.cat([g.flatten() for g in torch.autograd.grad(outer(), parameters)]).norm().item()
+    )
 
     def moved(sign):
         u = clean
@@ -232,7 +292,9 @@ def test_a_training_step_on_matched_poison_lowers_the_radius():
             p.data = old
         return value, cosine
 
-    (plain, c0), (matched, c1), (reversed_, _) = (after_step(u) for u in (clean, moved(1), moved(-1)))
+    (plain, c0), (matched, c1), (reversed_, _) = (
+        after_step(u) for u in (clean, moved(1), moved(-1))
+    )
     assert matched < plain < reversed_
     assert plain - matched == pytest.approx(h * steepness * (c1 - c0), rel=0.05)
 
@@ -240,7 +302,9 @@ def test_a_training_step_on_matched_poison_lowers_the_radius():
 def test_eight_bit_poison_keeps_its_promises(digits, tmp_path):
     index, images, _ = craft(digits, steps=6)
     path = tmp_path / "poison.npz"
-    poison_file.save(path, digits, index, images, {"parameters": {"eps_linf": 0.1, "target_class": 8}})
+    poison_file.save(
+        path, digits, index, images, {"parameters": {"eps_linf": 0.1, "target_class": 8}}
+    )
     for eight_bit in (True, False):
         poisoned, _ = poison_file.apply(path, digits, eight_bit)
         touched = (poisoned.x_train != digits.x_train).flatten(1).any(1)

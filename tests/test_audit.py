@@ -9,19 +9,36 @@ import pandas as pd
 import pytest
 import torch
 
-from pacd.checked import SettingsError
 from pacd.hypergradient import SOLVERS, conjugate_gradient, minres
-from pacd.settings import AuditSettings
+from study.checked import SettingsError
+from study.settings import AuditSettings
 
 ROOT = Path(__file__).resolve().parents[1]
-TINY = {"hidden": 8, "train_size": 300, "epochs": 10, "images": 40, "draws": 4, "iterations": 100, "damping": 6.0}
+TINY = {
+    "hidden": 8,
+    "train_size": 300,
+    "epochs": 10,
+    "images": 40,
+    "draws": 4,
+    "iterations": 100,
+    "damping": 6.0,
+}
 
 
 @pytest.fixture(scope="module")
 def audit(tmp_path_factory):
     folder = tmp_path_factory.mktemp("audit")
     parameters = json.dumps({**TINY, "rows_file": str(folder / "audit.csv")})
-    command = [sys.executable, "-m", "papermill", ROOT / "notebooks" / "audit.ipynb", folder / "out.ipynb", "-y", parameters, "--no-progress-bar"]
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        ROOT / "notebooks" / "audit.ipynb",
+        folder / "out.ipynb",
+        "-y",
+        parameters,
+        "--no-progress-bar",
+    ]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     return pd.read_csv(folder / "audit.csv"), json.loads((folder / "audit.json").read_text())
@@ -32,13 +49,19 @@ def test_the_derivative_is_that_of_the_closed_form(audit):
     error = rows[rows["part"] == "closed form"].set_index("solver")["error"]
     assert (error[["cg", "minres", "neumann", "adam"]] < 1e-3).all()
     assert error["identity"] > 0.1  # so a solve that did nothing would be seen
-    for part, bound in {"finite differences": 1e-4, "Hessian-vector product": 1e-4, "mixed derivative": 1e-4}.items():
+    for part, bound in {
+        "finite differences": 1e-4,
+        "Hessian-vector product": 1e-4,
+        "mixed derivative": 1e-4,
+    }.items():
         assert rows.loc[rows["part"] == part, "error"].item() < bound
 
 
 def test_minres_bounds_cg_and_cg_needs_positive_curvature_and_frozen_noise(audit):
     rows, facts = audit
-    solves = rows[rows["part"] == "solve"].set_index(["damping", "products", "solver", "redraw"])["residual"]
+    solves = rows[rows["part"] == "solve"].set_index(["damping", "products", "solver", "redraw"])[
+        "residual"
+    ]
     best, cg = (solves.xs((name, False), level=["solver", "redraw"]) for name in ("minres", "cg"))
     assert (best < cg + 1e-5).all()  # both stop at relative residuals around 1e-6
     assert best.groupby("damping").diff().max() < 1e-5
@@ -52,7 +75,10 @@ def test_redrawing_fits_less_than_the_right_hand_side(audit):
     reference = rows[rows["part"] == "reference"].set_index("solver")
     assert (reference["residual"] < 1e-3).all()
     assert reference.loc[["frozen draw", "averaged draws"], "fit"].sub(1).abs().max() < 1e-3
-    assert reference.loc[["limit of redrawing", "limit of redrawing, authors' damping"], "fit"].max() < 0.995
+    assert (
+        reference.loc[["limit of redrawing", "limit of redrawing, authors' damping"], "fit"].max()
+        < 0.995
+    )
 
 
 def test_minres_solves_what_cg_cannot():
@@ -76,14 +102,19 @@ def test_neumann_finds_its_scale(largest):
     """A constant of 0.1 has residual (0.1 * 50 - 1)^11 = 4e6 at a largest eigenvalue of 50."""
     scales = torch.tensor([1.0, largest])
     _, residual = SOLVERS["neumann"](lambda: lambda v: [scales * v[0]], [torch.ones(2)])
-    assert residual < 1 / 2**0.5 + 1e-3  # nothing left along the second direction, at most all along the first
+    assert (
+        residual < 1 / 2**0.5 + 1e-3
+    )  # nothing left along the second direction, at most all along the first
 
 
-@pytest.mark.parametrize("change, sentence", [
-    ({"damping": 0.0}, "damping must be a number above 0, at most a million, not 0.0"),
-    ({"images": 10}, "images must be a whole number from 40 to 200, not 10"),
-    ({"smigma": 1.0}, "unknown parameter 'smigma'; did you mean 'sigma'\\?"),
-])
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        ({"damping": 0.0}, "damping must be a number above 0, at most a million, not 0.0"),
+        ({"images": 10}, "images must be a whole number from 40 to 200, not 10"),
+        ({"smigma": 1.0}, "unknown parameter 'smigma'; did you mean 'sigma'\\?"),
+    ],
+)
 def test_a_wrong_parameter_is_named(change, sentence):
     defaults = {"seed": 0, "sigma": 0.5, "threads": 1, "rows_file": None, **TINY}
     with pytest.raises(SettingsError, match="^" + sentence):

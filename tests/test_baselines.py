@@ -8,67 +8,94 @@ import torch
 import torch.nn.functional as F
 from test_attack import TINY, linear, planted
 
-from pacd import baselines, losses
-from pacd.experiment import chosen_attack
+from pacd import controls, losses
 from pacd.models import make_model
 from pacd.train import train
+from study.setup import chosen_attack
 
 SETTING = {"target_class": 8, "eps_linf": 0.1, "sigma": 0.5, "steps": 8}
 
 
 def craft(name, splits, momentum=0.9, **changes):
     """A control of the digits; ``loss`` is None, since no control looks at the crafting trainer."""
-    options = {**TINY, "momentum": momentum} if name in baselines.LEARNED else {}
-    return chosen_attack(name, options)(splits, lambda s: make_model("lenet", splits.shape, 10, s), None, **{**SETTING, **changes})
+    options = {**TINY, "momentum": momentum} if name in controls.LEARNED else {}
+    return chosen_attack(name, options)(
+        splits, lambda s: make_model("lenet", splits.shape, 10, s), None, **{**SETTING, **changes}
+    )
 
 
-@pytest.mark.parametrize("name", baselines.BASELINES)
+@pytest.mark.parametrize("name", controls.BASELINES)
 def test_controls_have_the_attacks_budget(digits, name):
     index, images, trace = craft(name, digits, fraction=0.25)
     change = images - digits.x_train[index]
     assert len(index) == 100 and (digits.y_train[index] == 8).all()
     assert images.min() >= 0 and images.max() <= 1 and 0.09 < change.abs().max() <= 0.1 + 6e-8
-    assert len(trace) == (8 if name in baselines.LEARNED else 0)
-    assert torch.equal(craft(name, digits, eps_linf=0.0, steps=1)[1], digits.x_train[digits.y_train == 8])
+    assert len(trace) == (8 if name in controls.LEARNED else 0)
+    assert torch.equal(
+        craft(name, digits, eps_linf=0.0, steps=1)[1], digits.x_train[digits.y_train == 8]
+    )
 
 
-@pytest.mark.parametrize("name", baselines.BASELINES)
+@pytest.mark.parametrize("name", controls.BASELINES)
 def test_controls_are_functions_of_their_seed_and_use_no_validation_data(digits, name):
     unreadable = replace(digits, x_val=torch.full_like(digits.x_val, float("nan")))
     first, again = craft(name, digits, steps=2)[1], craft(name, unreadable, steps=2)[1]
     assert torch.equal(first, again)
-    if name in ("random_sign", "random_uniform", "low_frequency", *baselines.LEARNED):  # the others draw nothing
+    if name in (
+        "random_sign",
+        "random_uniform",
+        "low_frequency",
+        *controls.LEARNED,
+    ):  # the others draw nothing
         assert not torch.equal(first, craft(name, digits, steps=2, seed=1)[1])
 
 
-@pytest.mark.parametrize("name, low, high", [("random_sign", 0.45, 0.55), ("low_frequency", 0.85, 0.99)])
+@pytest.mark.parametrize(
+    "name, low, high", [("random_sign", 0.45, 0.55), ("low_frequency", 0.85, 0.99)]
+)
 def test_neighbouring_pixels_of_a_low_frequency_pattern_agree(digits, name, low, high):
     agree = []
     for seed in range(5):
-        pattern = baselines.PATTERNS[name](digits, None, 0.1, torch.Generator().manual_seed(seed))[0, 0]
+        pattern = controls.PATTERNS[name](digits, None, 0.1, torch.Generator().manual_seed(seed))[
+            0, 0
+        ]
         assert pattern.shape == (28, 28) and torch.allclose(pattern.abs(), torch.tensor(0.1))
-        agree += [(pattern[1:] == pattern[:-1]).float().mean().item(), (pattern[:, 1:] == pattern[:, :-1]).float().mean().item()]
+        agree += [
+            (pattern[1:] == pattern[:-1]).float().mean().item(),
+            (pattern[:, 1:] == pattern[:, :-1]).float().mean().item(),
+        ]
     assert low < sum(agree) / len(agree) < high
 
 
 def test_mean_difference_is_the_sign_of_what_tells_the_class_apart():
     """Class 1 of the planted set is 0.2 brighter in pixel 0 and no different in pixel 1; class 0 the other way round."""
     for target_class, sign in ((1, 1), (0, -1)):
-        index, images, _ = chosen_attack("mean_difference", {})(planted(), None, None, **{**SETTING, "target_class": target_class})
+        index, images, _ = chosen_attack("mean_difference", {})(
+            planted(), None, None, **{**SETTING, "target_class": target_class}
+        )
         change = (images - planted().x_train[index]).view(-1, 2)
         torch.testing.assert_close(change, torch.tensor([[sign * 0.1, 0.0]]).expand(100, 2))
 
 
-LEARNED_STEPS = {"restart": 40, "warmup": 100, "inner_lr": 0.05, "clean_batch": 100, "hyper_batch": 100, "blur": 0.0}
+LEARNED_STEPS = {
+    "restart": 40,
+    "warmup": 100,
+    "inner_lr": 0.05,
+    "clean_batch": 100,
+    "hyper_batch": 100,
+    "blur": 0.0,
+}
 
 
-@pytest.mark.parametrize("name", baselines.LEARNED)
+@pytest.mark.parametrize("name", controls.LEARNED)
 def test_learned_controls_make_the_class_easier_to_learn(name):
     """Pixel 0 tells the classes apart, so every image must go to the end of the ball in it, and pixel 1 must become one
     more tell-tale; fresh models then reach a lower loss on the class, and a higher one if the poison is taken backwards."""
     splits = planted()
     attack = chosen_attack(name, LEARNED_STEPS)
-    index, images, trace = attack(splits, linear, None, target_class=1, eps_linf=0.1, sigma=0.1, steps=40)
+    index, images, trace = attack(
+        splits, linear, None, target_class=1, eps_linf=0.1, sigma=0.1, steps=40
+    )
     change = (images - splits.x_train[index]).view(-1, 2)
     torch.testing.assert_close(change[:, 0], torch.full((100,), 0.1))
     assert change[:, 1].sign().sum().abs() == 100
@@ -77,27 +104,49 @@ def test_learned_controls_make_the_class_easier_to_learn(name):
         x = splits.x_train.clone()
         x[index] += change.view(-1, 1, 1, 2)
         model = linear(7)
-        train(model, x, splits.y_train, partial(losses.standard, sigma=0), epochs=60, batch=100, lr=0.05)
+        train(
+            model,
+            x,
+            splits.y_train,
+            partial(losses.standard, sigma=0),
+            epochs=60,
+            batch=100,
+            lr=0.05,
+        )
         return F.cross_entropy(model(x[index]), splits.y_train[index]).item()
 
     easy, clean, hard = (loss_of_fresh_model(sign * change) for sign in (1, 0, -1))
-    assert trace[-1]["training_loss"] < trace[0]["training_loss"] and easy < 0.7 * clean and hard > 1.3 * clean
+    assert (
+        trace[-1]["training_loss"] < trace[0]["training_loss"]
+        and easy < 0.7 * clean
+        and hard > 1.3 * clean
+    )
 
 
 def test_learned_pattern_is_one_pattern_clipped_to_pixel_range(digits):
     """Without momentum the pattern goes to and fro, and black pixels must not forget what they could not follow."""
     index, images, _ = craft("class_wise_learned", digits, momentum=0.0, steps=20)
     clean, change = digits.x_train[index], images - digits.x_train[index]
-    brighter = change.amax(0)  # an image away from 0 and 1 shows the pattern whole; black and white ones show a part
+    brighter = change.amax(
+        0
+    )  # an image away from 0 and 1 shows the pattern whole; black and white ones show a part
     darker = change.amin(0)
     pattern = torch.where(brighter > 6e-8, brighter, darker)
     torch.testing.assert_close(images, (clean + pattern).clamp(0, 1))
 
 
 def test_options_of_controls_are_checked():
-    with pytest.raises(ValueError, match="^attack_options must be empty for the control 'low_frequency', not {'cells': 2}"):
+    with pytest.raises(
+        ValueError,
+        match="^attack_options must be empty for the control 'low_frequency', not {'cells': 2}",
+    ):
         chosen_attack("low_frequency", {"cells": 2})
-    with pytest.raises(ValueError, match="^attack_options of error_minimising: unknown parameter 'stpe'"):
+    with pytest.raises(
+        ValueError, match="^attack_options of error_minimising: unknown parameter 'stpe'"
+    ):
         chosen_attack("error_minimising", {"stpe": 1})
-    with pytest.raises(ValueError, match="^attack_options of the control 'error_minimising' may not hold 'objective'"):
+    with pytest.raises(
+        ValueError,
+        match="^attack_options of the control 'error_minimising' may not hold 'objective'",
+    ):
         chosen_attack("error_minimising", {"objective": "radius"})

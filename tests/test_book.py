@@ -18,12 +18,16 @@ BOOK = Path(os.environ.get("PACD_BOOK") or Path(__file__).parents[1] / "book" / 
 PAGE_LIMIT = 1.5e6  # bytes of a page and its own images, without the libraries that pages share
 PHONE = 390
 
-built = pytest.mark.skipif(not (BOOK / "index.html").exists(), reason=f"no built book in {BOOK}: run `make book` first")
+built = pytest.mark.skipif(
+    not (BOOK / "index.html").exists(), reason=f"no built book in {BOOK}: run `make book` first"
+)
 in_browser = pytest.mark.skipif(bool(browser.missing()), reason=browser.missing())
 
 
 def pages(book):
-    return sorted(page for page in book.rglob("*.html") if "_static" not in page.relative_to(book).parts)
+    return sorted(
+        page for page in book.rglob("*.html") if "_static" not in page.relative_to(book).parts
+    )
 
 
 # ---- by parsing ----
@@ -33,7 +37,11 @@ def pages(book):
 def elements(page):
     """All elements of a page as (tag, attributes, text)."""
     tree = html5lib.parse(page.read_text(encoding="utf-8"), namespaceHTMLElements=False)
-    return [(node.tag, node.attrib, node.text or "") for node in tree.iter() if isinstance(node.tag, str)]
+    return [
+        (node.tag, node.attrib, node.text or "")
+        for node in tree.iter()
+        if isinstance(node.tag, str)
+    ]
 
 
 def ids(page):
@@ -43,8 +51,16 @@ def ids(page):
 def references(page):
     """(tag, address) of everything a page links to or loads."""
     for tag, attributes, _ in elements(page):
-        yield from ((tag, attributes[name]) for name in ("href", "src", "data", "poster") if attributes.get(name))
-        yield from ((tag, part.split()[0]) for part in attributes.get("srcset", "").split(",") if part.strip())
+        yield from (
+            (tag, attributes[name])
+            for name in ("href", "src", "data", "poster")
+            if attributes.get(name)
+        )
+        yield from (
+            (tag, part.split()[0])
+            for part in attributes.get("srcset", "").split(",")
+            if part.strip()
+        )
 
 
 def broken_links(page):
@@ -64,13 +80,23 @@ def broken_links(page):
 
 def duplicate_ids(page):
     names = ids(page)
-    return [f"{page.name}: id {name} stands {names.count(name)} times" for name in sorted(set(names)) if names.count(name) > 1]
+    return [
+        f"{page.name}: id {name} stands {names.count(name)} times"
+        for name in sorted(set(names))
+        if names.count(name) > 1
+    ]
 
 
 def images_without_text(page):
     """A file name is no text: it is what a figure of a notebook gets whose cell sets no ``mystnb: image: alt``."""
-    texts = [(a.get("src", ""), a.get("alt", "").strip()) for tag, a, _ in elements(page) if tag == "img"]
-    return [f"{page.name}: {src[:60]}" for src, alt in texts if not alt or re.search(r"\.(png|svg|jpe?g)$", alt)]
+    texts = [
+        (a.get("src", ""), a.get("alt", "").strip()) for tag, a, _ in elements(page) if tag == "img"
+    ]
+    return [
+        f"{page.name}: {src[:60]}"
+        for src, alt in texts
+        if not alt or re.search(r"\.(png|svg|jpe?g)$", alt)
+    ]
 
 
 def foreign_assets(page):
@@ -79,7 +105,11 @@ def foreign_assets(page):
     styles = [text for tag, _, text in elements(page) if tag == "style"]
     styles += [attributes.get("style", "") for _, attributes, _ in elements(page)]
     loads += css_addresses(" ".join(styles))
-    return [f"{page.name}: {address}" for address in loads if address.startswith(("http:", "https:", "//"))]
+    return [
+        f"{page.name}: {address}"
+        for address in loads
+        if address.startswith(("http:", "https:", "//"))
+    ]
 
 
 def css_addresses(css):
@@ -87,12 +117,22 @@ def css_addresses(css):
 
 
 def weight(page):
-    own = {(page.parent / unquote(a)).resolve() for tag, a in references(page) if tag in ("img", "source") and not urlsplit(a).scheme}
-    return sum(path.stat().st_size for path in {page, *own} if path.is_file() and "_static" not in path.parts)
+    own = {
+        (page.parent / unquote(a)).resolve()
+        for tag, a in references(page)
+        if tag in ("img", "source") and not urlsplit(a).scheme
+    }
+    return sum(
+        path.stat().st_size
+        for path in {page, *own}
+        if path.is_file() and "_static" not in path.parts
+    )
 
 
 @built
-@pytest.mark.parametrize("check", [broken_links, duplicate_ids, images_without_text, foreign_assets])
+@pytest.mark.parametrize(
+    "check", [broken_links, duplicate_ids, images_without_text, foreign_assets]
+)
 def test_every_page(check):
     faults = "\n".join(line for page in pages(BOOK) for line in check(page))
     assert not faults, faults
@@ -100,8 +140,13 @@ def test_every_page(check):
 
 @built
 def test_style_sheets_load_nothing_foreign():
-    sheets = {sheet.name: css_addresses(sheet.read_text(encoding="utf-8")) for sheet in BOOK.rglob("*.css")}
-    assert [(name, a) for name, found in sheets.items() for a in found if a.startswith(("http", "//"))] == []
+    sheets = {
+        sheet.name: css_addresses(sheet.read_text(encoding="utf-8"))
+        for sheet in BOOK.rglob("*.css")
+    }
+    assert [
+        (name, a) for name, found in sheets.items() for a in found if a.startswith(("http", "//"))
+    ] == []
 
 
 @built
@@ -112,7 +157,14 @@ def test_pages_are_light():
 def test_api_page_names_every_module():
     root = Path(__file__).parents[1]
     modules = {f"pacd.{path.stem}" for path in (root / "pacd").glob("*.py")} - {"pacd.__init__"}
-    assert set(re.findall(r"automodule:: (\S+)", (root / "book" / "api.md").read_text(encoding="utf-8"))) == modules
+    assert (
+        set(
+            re.findall(
+                r"automodule:: (\S+)", (root / "book" / "api.md").read_text(encoding="utf-8")
+            )
+        )
+        == modules
+    )
 
 
 # ---- in a browser ----
@@ -177,10 +229,14 @@ def search_results(driver, base, term):
 
     browser.visit(driver, f"{base}search.html?q={term}")
     # Sphinx rewrites its summary line once the search is over, whether it found anything or not.
-    WebDriverWait(driver, 10).until(lambda d: d.execute_script(
-        "const line = document.querySelector('.search-summary'); return line && /found|did not match/.test(line.textContent)"
-    ))
-    return driver.execute_script("return [...document.querySelectorAll('ul.search li a')].map(a => a.textContent)")
+    WebDriverWait(driver, 10).until(
+        lambda d: d.execute_script(
+            "const line = document.querySelector('.search-summary'); return line && /found|did not match/.test(line.textContent)"
+        )
+    )
+    return driver.execute_script(
+        "return [...document.querySelectorAll('ul.search li a')].map(a => a.textContent)"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -230,20 +286,22 @@ def figure_state(driver):
 @pytest.mark.parametrize("width", [1200, PHONE])
 def test_browser_sliders_move_the_theory_figure(chromium, width):
     """By keyboard, as a reader may: every slider changes the figure, and the ACR that it tells is the theory's."""
-    import sys
 
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
-    sys.path.insert(0, str(Path(__file__).parents[1] / "book"))
-    import theory_figures as figures
+    from study import theory_figures as figures
 
     values = {"eps": figures.EPS, "sigma": figures.SIGMA, "rho": figures.RHO}
     with browser.served(BOOK) as base:
         browser.complaints(chromium, base)  # forget what other tests left on record
         browser.visit(chromium, base + "theory/figures.html", width)
         before = figure_state(chromium)
-        for name, keys, at in (("rho", Keys.HOME, 0), ("eps", Keys.END, -1), ("sigma", Keys.HOME + 3 * Keys.ARROW_RIGHT, 3)):
+        for name, keys, at in (
+            ("rho", Keys.HOME, 0),
+            ("eps", Keys.END, -1),
+            ("sigma", Keys.HOME + 3 * Keys.ARROW_RIGHT, 3),
+        ):
             chromium.find_element(By.ID, f"poison-{name}").send_keys(keys)
             after = figure_state(chromium)
             assert after[name] == f"{values[name][at]:.2f}" != before[name]
@@ -271,7 +329,11 @@ def planted(tmp_path):
 
 
 def test_parsing_finds_planted_faults(planted):
-    assert [line.split(": ")[1] for line in broken_links(planted)] == ["a gone.html", "a #nowhere", "img gone.png"]
+    assert [line.split(": ")[1] for line in broken_links(planted)] == [
+        "a gone.html",
+        "a #nowhere",
+        "img gone.png",
+    ]
     assert len(duplicate_ids(planted)) == 1
     assert len(images_without_text(planted)) == 2
     assert len(foreign_assets(planted)) == 2
@@ -282,6 +344,15 @@ def test_parsing_finds_planted_faults(planted):
 def test_browser_finds_planted_faults(planted, chromium):
     with browser.served(planted.parent) as base:
         faults = "\n".join(browser_faults(chromium, base, planted.name))
-    for fault in ("0 of 1 equations", "raw TeX", "faint text: DIV", "page is", "undefined_function", "foreign request: https://cdn.example.org",
-                  "foreign request: https://fonts.example.org", "status 404", "failed request"):
+    for fault in (
+        "0 of 1 equations",
+        "raw TeX",
+        "faint text: DIV",
+        "page is",
+        "undefined_function",
+        "foreign request: https://cdn.example.org",
+        "foreign request: https://fonts.example.org",
+        "status 404",
+        "failed request",
+    ):
         assert fault in faults, faults

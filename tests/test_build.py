@@ -27,15 +27,31 @@ def test_buttons_only_for_a_public_copy(monkeypatch, repository):
 
     config = SimpleNamespace(html_theme_options={"home_page_in_toc": True})
     publish.add_buttons(None, config)
-    assert config.html_theme_options["home_page_in_toc"] and config.html_theme_options.get("repository_url", "") == repository
+    assert (
+        config.html_theme_options["home_page_in_toc"]
+        and config.html_theme_options.get("repository_url", "") == repository
+    )
     assert ("launch_buttons" in config.html_theme_options) == bool(repository)
 
 
 def test_an_address_that_is_none_stops_in_one_sentence(tmp_path):
     environment = {**os.environ, "REPOSITORY": "pacd", "PYTHONPATH": str(ROOT / "book" / "_ext")}
-    command = [sys.executable, "-m", "sphinx", "-C", "-D", "extensions=publish", ROOT / "book", tmp_path]
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-C",
+        "-D",
+        "extensions=publish",
+        ROOT / "book",
+        tmp_path,
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 2 and "REPOSITORY must be the https address of a public repository, not 'pacd'." in done.stderr
+    assert (
+        done.returncode == 2
+        and "REPOSITORY must be the https address of a public repository, not 'pacd'."
+        in done.stderr
+    )
 
 
 def test_pages_without_rows_are_left_out(build, monkeypatch):
@@ -54,5 +70,9 @@ def test_clean_victims_that_are_still_to_be_made_leave_no_page_out(build, monkey
         return (found[found["attack"] == "none"], 1) if experiment == part else (found, missing)
 
     for part, unready in (("fidelity", False), ("trainers", True)):
-        monkeypatch.setattr(build.grid, "rows", lambda profile, experiment, part=part: rows(profile, experiment, part))
+        monkeypatch.setattr(
+            build.grid,
+            "rows",
+            lambda profile, experiment, part=part: rows(profile, experiment, part),
+        )
         assert build.unready("experiments/trainers") == unready

@@ -8,8 +8,8 @@ from scipy.stats import binom, binomtest, chisquare, norm
 from torch import nn
 
 from pacd import certify as c
-from pacd.fast_forward import DRAWS, Votes
 from pacd.models import make_model, split_affine
+from pacd.votes import DRAWS, Votes
 
 W, SIGMA = torch.tensor([3.0, -4.0]), 0.5  # |W| = 5
 
@@ -42,11 +42,23 @@ def failure(n, p, bound, alpha):
 @pytest.mark.parametrize("alpha", [0.05, 0.001])
 @pytest.mark.parametrize("n", [1, 2, 30, 300])
 def test_bound_fails_at_most_alpha(n, alpha):
-    edges = c.lower_bound(np.arange(n + 1), n, alpha)  # the worst rates lie just below a value of the bound
-    rates = np.unique(np.concatenate([edges - 1e-9, [1e-6, 0.5, 0.9, 0.999, 1 - 1e-6], np.linspace(0.01, 0.99, 23)]).clip(0, 1))
+    edges = c.lower_bound(
+        np.arange(n + 1), n, alpha
+    )  # the worst rates lie just below a value of the bound
+    rates = np.unique(
+        np.concatenate(
+            [edges - 1e-9, [1e-6, 0.5, 0.9, 0.999, 1 - 1e-6], np.linspace(0.01, 0.99, 23)]
+        ).clip(0, 1)
+    )
     worst = max(failure(n, p, c.lower_bound, alpha) for p in rates)
     assert 0.9 * alpha < worst <= alpha * (1 + 1e-6)
-    assert max(failure(n, p, lambda k, n, a: c.lower_bound(k, n, 1.1 * a), alpha) for p in np.append(rates, (1.1 * alpha) ** (1 / n) - 1e-9)) > alpha
+    assert (
+        max(
+            failure(n, p, lambda k, n, a: c.lower_bound(k, n, 1.1 * a), alpha)
+            for p in np.append(rates, (1.1 * alpha) ** (1 / n) - 1e-9)
+        )
+        > alpha
+    )
 
 
 def test_bound_at_its_ends():
@@ -59,7 +71,9 @@ def test_linear_classifier_is_never_certified_too_far_more_often_than_alpha():
     distances, alpha, runs = (0.0, 0.02, 0.3, 0.8), 0.1, 250
     x, y = at_distance(*distances), torch.ones(4, dtype=torch.long)
     over = np.zeros(4)
-    for seed in range(runs):  # points share draws, seeds do not: each point is judged over the seeds
+    for seed in range(
+        runs
+    ):  # points share draws, seeds do not: each point is judged over the seeds
         rows = c.certify(linear, x, y, SIGMA, n=60, n0=10, alpha=alpha, seed=seed, classes=2)
         wrong = rows["prediction"] == 0
         over += (rows["radius"] > distances) | wrong
@@ -68,8 +82,14 @@ def test_linear_classifier_is_never_certified_too_far_more_often_than_alpha():
 
 
 def test_many_draws_find_the_true_radius():
-    rows = c.certify(linear, at_distance(0.3, -0.3), torch.tensor([1, 1]), SIGMA, n=20_000, classes=2)
-    assert 0.27 < rows["radius"][0] <= 0.3 and rows["prediction"].tolist() == [1, 0] and rows["radius"][1] == 0
+    rows = c.certify(
+        linear, at_distance(0.3, -0.3), torch.tensor([1, 1]), SIGMA, n=20_000, classes=2
+    )
+    assert (
+        0.27 < rows["radius"][0] <= 0.3
+        and rows["prediction"].tolist() == [1, 0]
+        and rows["radius"][1] == 0
+    )
 
 
 def test_guess_and_estimate_need_different_draws():
@@ -82,15 +102,25 @@ def test_guess_and_estimate_need_different_draws():
         return int((c.lower_bound(k, n, alpha) > 0.5).sum())
 
     assert accepts(false_certificates(second, n), runs, alpha)
-    assert not accepts(false_certificates(first + second, 2 * n), runs, alpha)  # planted: n0 counted into n
-    assert not accepts(false_certificates(first, n), runs, alpha)  # planted: one set of draws for both
+    assert not accepts(
+        false_certificates(first + second, 2 * n), runs, alpha
+    )  # planted: n0 counted into n
+    assert not accepts(
+        false_certificates(first, n), runs, alpha
+    )  # planted: one set of draws for both
 
 
 def test_no_two_streams_share_draws():
-    streams = [torch.cat(list(c.noise_blocks((4,), 1.0, 3000, (seed, stage), "cpu"))) for seed in range(3) for stage in (0, 1)]
+    streams = [
+        torch.cat(list(c.noise_blocks((4,), 1.0, 3000, (seed, stage), "cpu")))
+        for seed in range(3)
+        for stage in (0, 1)
+    ]
     flat = torch.stack([stream.flatten() for stream in streams])
     correlation = torch.corrcoef(flat) - torch.eye(6)
-    assert correlation.abs().max() < 5 / np.sqrt(12_000)  # 5 standard errors of a correlation of 12,000 pairs
+    assert correlation.abs().max() < 5 / np.sqrt(
+        12_000
+    )  # 5 standard errors of a correlation of 12,000 pairs
     assert len(np.unique(flat.numpy())) > 0.99 * flat.numel()
     assert abs(flat.mean()) < 0.02 and abs(flat.std() - 1) < 0.01
 
@@ -121,11 +151,24 @@ def rows(lenet, images):
 
 def test_rows_repeat_and_add_up(lenet, images, rows):
     pd.testing.assert_frame_equal(c.certify(lenet, *images, 0.5, n=N, n0=30), rows)
-    assert (counts(rows).sum(1) == N).all() and (rows["n"] == N).all() and (rows["precision"] == "float32").all()
-    assert not np.array_equal(counts(c.certify(lenet, *images, 0.5, n=N, n0=30, seed=1)), counts(rows))
+    assert (
+        (counts(rows).sum(1) == N).all()
+        and (rows["n"] == N).all()
+        and (rows["precision"] == "float32").all()
+    )
+    assert not np.array_equal(
+        counts(c.certify(lenet, *images, 0.5, n=N, n0=30, seed=1)), counts(rows)
+    )
 
 
-TRICKS = [{"cached": False}, {"channels_last": False}, {"cached": False, "channels_last": False}, {"batch": 1}, {"batch": 77}, {"batch": 3000}]
+TRICKS = [
+    {"cached": False},
+    {"channels_last": False},
+    {"cached": False, "channels_last": False},
+    {"batch": 1},
+    {"batch": 77},
+    {"batch": 3000},
+]
 
 
 @pytest.mark.parametrize("trick", TRICKS, ids=str)
@@ -145,7 +188,9 @@ def test_tricks_change_only_ties(lenet, images, rows, trick):
 def test_compiled_step_counts_the_same(lenet, images, rows, monkeypatch):
     """The padding and masking of compiled batches, with a compiler that takes no time."""
     compiled = []
-    monkeypatch.setattr(torch, "compile", lambda f, **options: lambda *a: (compiled.append(a[4].shape), f(*a))[1])
+    monkeypatch.setattr(
+        torch, "compile", lambda f, **options: lambda *a: (compiled.append(a[4].shape), f(*a))[1]
+    )
     again = c.certify(lenet, *images, 0.5, n=N, n0=30, compiled=True, batch=300)
     assert len(compiled) > 10 and np.abs(counts(again) - counts(rows)).sum() <= 2
 
@@ -154,17 +199,22 @@ def test_without_a_compiler_the_rows_are_the_same(lenet, images, rows, monkeypat
     def broken(f, **options):
         def fail(*a):
             raise RuntimeError("no C++ compiler")
+
         return fail
 
     monkeypatch.setattr(torch, "compile", broken)
     with pytest.warns(UserWarning, match="without torch.compile .*no C"):
-        pd.testing.assert_frame_equal(c.certify(lenet, *images, 0.5, n=N, n0=30, compiled=True), rows)
+        pd.testing.assert_frame_equal(
+            c.certify(lenet, *images, 0.5, n=N, n0=30, compiled=True), rows
+        )
 
 
 def test_bfloat16_says_so_and_is_one_network_whatever_the_tricks(lenet, images, rows):
     half = c.certify(lenet, *images, 0.5, n=N, n0=30, precision="bfloat16")
     assert (half["precision"] == "bfloat16").all()
-    uncached = c.certify(lenet, *images, 0.5, n=N, n0=30, precision="bfloat16", cached=False, batch=100)
+    uncached = c.certify(
+        lenet, *images, 0.5, n=N, n0=30, precision="bfloat16", cached=False, batch=100
+    )
     # The float32 sum before rounding differs in its last bit, which moves a rounding to bfloat16 now and then.
     assert np.abs(counts(half) - counts(uncached)).sum() <= 0.01 * N * len(half)
     assert np.abs(counts(half) - counts(rows)).sum() <= 0.1 * N * len(half)
@@ -174,14 +224,26 @@ def test_bfloat16_says_so_and_is_one_network_whatever_the_tricks(lenet, images, 
 def test_first_layers_are_affine_and_others_are_not_touched(lenet):
     first, rest = split_affine(lenet)
     x, d = torch.rand(2, 1, 28, 28), torch.randn(2, 1, 28, 28)
-    assert len(first) == 2 and torch.allclose(first(x + d), first(x) + first(d) - first(0 * x), atol=1e-5)
+    assert len(first) == 2 and torch.allclose(
+        first(x + d), first(x) + first(d) - first(0 * x), atol=1e-5
+    )
     plain = nn.ModuleList([lenet])[0]
-    assert split_affine(linear)[1] is linear and len(split_affine(nn.Sequential(nn.ReLU(), plain))[0]) == 0
+    assert (
+        split_affine(linear)[1] is linear
+        and len(split_affine(nn.Sequential(nn.ReLU(), plain))[0]) == 0
+    )
 
 
 def test_padded_convolution_is_cached_right():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.AvgPool2d(2), nn.Conv2d(4, 4, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3))
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1),
+        nn.AvgPool2d(2),
+        nn.Conv2d(4, 4, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(16, 3),
+    )
     x, noise, points = torch.rand(3, 3, 8, 8), torch.randn(50, 3, 8, 8), torch.arange(3)
     with torch.inference_mode():
         plain = [model(p + noise).argmax(1).bincount(minlength=3).tolist() for p in x]
@@ -193,11 +255,19 @@ def test_padded_convolution_is_cached_right():
 def test_stopping_wrong_guesses_changes_no_radius(lenet, images, rows):
     stopped = c.certify(lenet, *images, 0.5, n=N, n0=30, stop_wrong=True)
     wrong = rows["guess"] != rows["label"]
-    assert wrong.any() and stopped["radius"].equals(rows["radius"]) and stopped[~wrong].equals(rows[~wrong])
-    assert (stopped.loc[wrong, "n"] == 0).all() and (stopped.loc[wrong, "prediction"] == c.STOPPED).all()
+    assert (
+        wrong.any()
+        and stopped["radius"].equals(rows["radius"])
+        and stopped[~wrong].equals(rows[~wrong])
+    )
+    assert (stopped.loc[wrong, "n"] == 0).all() and (
+        stopped.loc[wrong, "prediction"] == c.STOPPED
+    ).all()
     assert (counts(stopped).sum(1) == stopped["n"]).all()
     again = c.recertify(stopped, alpha=0.1, n=100)
-    assert (again["n"] == np.where(wrong, 0, 100)).all() and (again.loc[wrong, "prediction"] == c.STOPPED).all()
+    assert (again["n"] == np.where(wrong, 0, 100)).all() and (
+        again.loc[wrong, "prediction"] == c.STOPPED
+    ).all()
 
 
 def test_recertifying_at_another_alpha_is_a_run_at_that_alpha(lenet, images, rows):
@@ -209,19 +279,42 @@ def test_recertifying_at_another_alpha_is_a_run_at_that_alpha(lenet, images, row
 def test_fewer_draws_from_rows_are_distributed_as_a_shorter_run():
     generator, n, p = np.random.default_rng(0), 200, 0.93
     k = generator.binomial(n, p, 5000)
-    table = pd.DataFrame({"label": 0, "guess": 0, "n": n, "alpha": 0.001, "sigma": 1.0, "count_0": k, "count_1": n - k})
+    table = pd.DataFrame(
+        {
+            "label": 0,
+            "guess": 0,
+            "n": n,
+            "alpha": 0.001,
+            "sigma": 1.0,
+            "count_0": k,
+            "count_1": n - k,
+        }
+    )
     thinned = c.recertify(table, n=20)
     assert (counts(thinned).sum(1) == 20).all() and thinned.equals(c.recertify(table, n=20))
     seen = np.bincount(np.maximum(thinned["count_0"], 15) - 15, minlength=6)
     expected = 5000 * np.append(binom.cdf(15, 20, p), binom.pmf(range(16, 21), 20, p))
     assert chisquare(seen, expected).pvalue > 1e-4
-    assert chisquare(np.bincount(np.maximum(k * 20 // n, 15) - 15, minlength=6), expected).pvalue < 1e-4  # planted: scaled counts
+    assert (
+        chisquare(np.bincount(np.maximum(k * 20 // n, 15) - 15, minlength=6), expected).pvalue
+        < 1e-4
+    )  # planted: scaled counts
     with pytest.raises(ValueError, match="at most 200"):
         c.recertify(table, n=201)
 
 
 def test_all_draws_won_and_all_lost():
-    table = pd.DataFrame({"label": 0, "guess": 0, "n": 50, "alpha": 0.001, "sigma": 2.0, "count_0": [50, 0], "count_1": [0, 50]})
+    table = pd.DataFrame(
+        {
+            "label": 0,
+            "guess": 0,
+            "n": 50,
+            "alpha": 0.001,
+            "sigma": 2.0,
+            "count_0": [50, 0],
+            "count_1": [0, 50],
+        }
+    )
     rows = c.bound(table)
     assert rows["radius"].tolist() == [pytest.approx(2 * norm.ppf(0.001 ** (1 / 50))), 0]
     assert rows["prediction"].tolist() == [0, c.ABSTAIN]

@@ -8,15 +8,15 @@ import pytest
 import torch
 from test_notebooks import VICTIM, papermill
 
-from pacd import attack, checkpoint, data, direct_search, losses
+from pacd import attack, data, direct_search, losses
 from pacd.certify import certify
-from pacd.checkpoint import Checkpoint
-from pacd.experiment import augmentation
 from pacd.models import make_model
-from pacd.results import read_rows
-from pacd.settings import VictimSettings
 from pacd.train import train
-from profiles import grid
+from study import checkpoint, grid
+from study.checkpoint import Checkpoint
+from study.results import read_rows
+from study.settings import VictimSettings
+from study.setup import augmentation
 
 
 class Killed(Exception):
@@ -55,47 +55,95 @@ def in_pieces(compute, loss, path, pieces=(5, 13)):
     return result, len(counted)
 
 
-@pytest.mark.parametrize("architecture", ["lenet", "resnet20"])  # without and with batch norm's running statistics
+@pytest.mark.parametrize(
+    "architecture", ["lenet", "resnet20"]
+)  # without and with batch norm's running statistics
 def test_training_in_pieces(few, tmp_path, architecture):
     def compute(loss, kept):
         model = make_model(architecture, few.shape, 10, seed=1)
-        setting = {"epochs": 6, "batch": 100, "lr": 1e-3, "weight_decay": 1e-3, "schedule": "cosine", "seed": 3}
-        history = train(model, few.x_train, few.y_train, loss, augment=augmentation("crop", few.shape), checkpoint=kept, **setting)
+        setting = {
+            "epochs": 6,
+            "batch": 100,
+            "lr": 1e-3,
+            "weight_decay": 1e-3,
+            "schedule": "cosine",
+            "seed": 3,
+        }
+        history = train(
+            model,
+            few.x_train,
+            few.y_train,
+            loss,
+            augment=augmentation("crop", few.shape),
+            checkpoint=kept,
+            **setting,
+        )
         return history, model.state_dict()
 
     loss = partial(losses.gaussian, sigma=0.5)
     (history, weights), calls = in_pieces(compute, loss, tmp_path / "state.pt")
     whole_history, whole = compute(loss, checkpoint.NOTHING)
-    assert history == whole_history and all(torch.equal(weights[name], whole[name]) for name in whole)
+    assert history == whole_history and all(
+        torch.equal(weights[name], whole[name]) for name in whole
+    )
     assert calls < 6 * 3  # epochs of the first pieces were not repeated
 
 
-@pytest.mark.parametrize("name, options", [("first_order", {}), ("first_order", {"class_wise": True}), ("cg", {"sign": False})])
+@pytest.mark.parametrize(
+    "name, options",
+    [("first_order", {}), ("first_order", {"class_wise": True}), ("cg", {"sign": False})],
+)
 def test_poison_in_pieces(few, tmp_path, name, options):
-    small = {"clean_batch": 20, "poison_batch": 10, "val_batch": 10, "draws": 2, "warmup": 2, "inner_steps": 1, "restart": 2, "hyper_batch": 10}
+    small = {
+        "clean_batch": 20,
+        "poison_batch": 10,
+        "val_batch": 10,
+        "draws": 2,
+        "warmup": 2,
+        "inner_steps": 1,
+        "restart": 2,
+        "hyper_batch": 10,
+    }
     method = attack.method(name, {**small, "solve_batch": 10 if name == "cg" else 0, **options})
 
     def compute(loss, kept):
         setting = {"target_class": 8, "eps_linf": 0.1, "sigma": 0.5, "steps": 8, "seed": 2}
-        return attack.poison(few, lambda s: make_model("lenet", few.shape, 10, s), loss, method=method, checkpoint=kept, **setting)
+        return attack.poison(
+            few,
+            lambda s: make_model("lenet", few.shape, 10, s),
+            loss,
+            method=method,
+            checkpoint=kept,
+            **setting,
+        )
 
     loss = partial(losses.gaussian, sigma=0.5)
     whole = compute(loss, checkpoint.NOTHING)
     (index, images, trace), calls = in_pieces(compute, loss, tmp_path / "state.pt", pieces=(9, 9))
-    assert torch.equal(index, whole[0]) and torch.equal(images, whole[1]) and trace[-1]["soft_radius"] == whole[2][-1]["soft_radius"]
-    assert not torch.equal(images, few.x_train[index]) and len(trace) == 8 and calls == 12  # half of it
+    assert (
+        torch.equal(index, whole[0])
+        and torch.equal(images, whole[1])
+        and trace[-1]["soft_radius"] == whole[2][-1]["soft_radius"]
+    )
+    assert (
+        not torch.equal(images, few.x_train[index]) and len(trace) == 8 and calls == 12
+    )  # half of it
 
 
 def test_search_in_pieces(few, tmp_path):
     def compute(loss, kept):
         setting = {"target_class": 8, "eps_linf": 0.1, "sigma": 0.5, "steps": 4}
         craft = direct_search.search({"epochs": 1, "draws": 2})
-        return craft(few, lambda s: make_model("lenet", few.shape, 10, s), loss, checkpoint=kept, **setting)
+        return craft(
+            few, lambda s: make_model("lenet", few.shape, 10, s), loss, checkpoint=kept, **setting
+        )
 
     loss = partial(losses.gaussian, sigma=0.5)
     (_, images, trace), calls = in_pieces(compute, loss, tmp_path / "state.pt", pieces=(4, 7))
     _, whole, whole_trace = compute(loss, checkpoint.NOTHING)
-    assert torch.equal(images, whole) and [t["soft_radius"] for t in trace] == [t["soft_radius"] for t in whole_trace]
+    assert torch.equal(images, whole) and [t["soft_radius"] for t in trace] == [
+        t["soft_radius"] for t in whole_trace
+    ]
     assert calls < 6 * 3  # six victims of three batches
 
 
@@ -105,10 +153,22 @@ def test_certificates_in_pieces(few, tmp_path):
     x, y = few.x_test[:3], few.y_test[:3]
 
     def compute(loss, kept):
-        return certify(lambda images: loss(images), x, y, 0.5, n0=100, n=3500, batch=300, channels_last=False, checkpoint=kept)
+        return certify(
+            lambda images: loss(images),
+            x,
+            y,
+            0.5,
+            n0=100,
+            n=3500,
+            batch=300,
+            channels_last=False,
+            checkpoint=kept,
+        )
 
     whole = compute(model, checkpoint.NOTHING)
-    rows, calls = in_pieces(compute, model, tmp_path / "state.pt", pieces=(15, 15))  # a block is ten passes, and two come before it
+    rows, calls = in_pieces(
+        compute, model, tmp_path / "state.pt", pieces=(15, 15)
+    )  # a block is ten passes, and two come before it
     pd.testing.assert_frame_equal(rows, whole)
     assert rows["n"].tolist() == [3500] * 3 and calls == 2 + 10 + 5
 
@@ -126,7 +186,16 @@ def test_the_last_state_of_a_long_training_is_kept_whatever_its_age(tmp_path):
 def test_a_short_run_leaves_no_file(few, tmp_path):
     model = make_model("lenet", few.shape, 10, 0)
     kept = Checkpoint(tmp_path / "state.pt")
-    train(model, few.x_train, few.y_train, partial(losses.standard, sigma=0), epochs=1, batch=100, lr=1e-3, checkpoint=kept)
+    train(
+        model,
+        few.x_train,
+        few.y_train,
+        partial(losses.standard, sigma=0),
+        epochs=1,
+        batch=100,
+        lr=1e-3,
+        checkpoint=kept,
+    )
     assert not list(tmp_path.iterdir())
 
 
@@ -144,12 +213,24 @@ def test_a_state_is_found_by_its_own_run_alone(monkeypatch, tmp_path):
     monkeypatch.setattr(checkpoint, "__file__", str(code))
     names = {checkpoint.checkpoint(SETTINGS, "data", 0).path}
     names.add(checkpoint.checkpoint(SETTINGS.model_copy(update={"lr": 0.1}), "data", 0).path)
-    names.add(checkpoint.checkpoint(SETTINGS.model_copy(update={"rows_file": "elsewhere.csv", "data_root": "moved"}), "data", 0).path)  # the first one's
+    names.add(
+        checkpoint.checkpoint(
+            SETTINGS.model_copy(update={"rows_file": "elsewhere.csv", "data_root": "moved"}),
+            "data",
+            0,
+        ).path
+    )  # the first one's
     names.add(checkpoint.checkpoint(SETTINGS, "other data", 0).path)
     names.add(checkpoint.checkpoint(SETTINGS, "data", 1).path)
-    names |= {checkpoint.checkpoint(SETTINGS, make_model("lenet", (1, 28, 28), 10, seed), "data").path for seed in (0, 0, 1)}
+    names |= {
+        checkpoint.checkpoint(SETTINGS, make_model("lenet", (1, 28, 28), 10, seed), "data").path
+        for seed in (0, 0, 1)
+    }
     assert checkpoint.checkpoint(SETTINGS, "data", 0).path in names
-    names |= {checkpoint.checkpoint(SETTINGS, torch.tensor([0.1, value])).path for value in (0.2, 0.2, 0.2001)}  # equal in 8 bits
+    names |= {
+        checkpoint.checkpoint(SETTINGS, torch.tensor([0.1, value])).path
+        for value in (0.2, 0.2, 0.2001)
+    }  # equal in 8 bits
     code.write_text("two")
     names.add(checkpoint.checkpoint(SETTINGS, "data", 0).path)
     assert len(names) == 9
@@ -167,7 +248,9 @@ def test_the_notebook_carries_on_where_it_was(tmp_path):
         return sum((10 * weights).square().sum() for weights in model.parameters())
 
     model = make_model("lenet", splits.shape, 10, 0)
-    train(model, splits.x_train, splits.y_train, loss, epochs=3, batch=100, lr=1.0, checkpoint=planted)
+    train(
+        model, splits.x_train, splits.y_train, loss, epochs=3, batch=100, lr=1.0, checkpoint=planted
+    )
     assert planted.path.exists()
     done = papermill("victim", tmp_path, **VICTIM, rows_file=rows_file)
     assert done.returncode == 0, done.stderr[-2000:]

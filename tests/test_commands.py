@@ -23,7 +23,10 @@ from pacd import data
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "book" / "rerun").glob("*.md"))
-FENCE = re.compile(r"^```(?P<language>\S+)(?: (?P<kind>\w+))?\n(?::caption: (?P<caption>[^\n]+)\n\n?)?(?P<code>.*?)^```$", re.M | re.S)
+FENCE = re.compile(
+    r"^```(?P<language>\S+)(?: (?P<kind>\w+))?\n(?::caption: (?P<caption>[^\n]+)\n\n?)?(?P<code>.*?)^```$",
+    re.M | re.S,
+)
 
 # All that differs from what a reader runs. The copy's smoke profile is two pairs of victims, seconds each:
 TINY = """
@@ -64,7 +67,9 @@ class Block(NamedTuple):
 def blocks(page):
     text = (ROOT / "book" / "rerun" / f"{page}.md").read_text()
     found = [Block(**match.groupdict()) for match in FENCE.finditer(text)]
-    assert 2 * len(found) == len(re.findall("^```", text, re.M)), f"{page}: a fence that this test does not understand"
+    assert 2 * len(found) == len(re.findall("^```", text, re.M)), (
+        f"{page}: a fence that this test does not understand"
+    )
     return found
 
 
@@ -73,7 +78,10 @@ def change(tree, block):
     name, _, above = block.caption.partition(", above ")
     text = (tree / name).read_text()
     if block.kind == "diff":
-        old, new = ("\n".join(line[1:] for line in block.code.splitlines() if line[0] == sign) for sign in "-+")
+        old, new = (
+            "\n".join(line[1:] for line in block.code.splitlines() if line[0] == sign)
+            for sign in "-+"
+        )
     else:
         old, new = f"\n{above} = ", f"\n{block.code}\n\n{above} = "
     assert text.count(old) == 1, f"{name} must hold exactly one {old!r}"
@@ -88,7 +96,16 @@ def run(tree, block):
     path = f"{tree.parent / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(tree), "QUEUE": str(tree.parent)}
     environment.pop("PACD_DATA", None)
-    return subprocess.run(command, input=code, cwd=tree, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=HANGS)
+    return subprocess.run(
+        command,
+        input=code,
+        cwd=tree,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=HANGS,
+    )
 
 
 def follow(page, tree, before=lambda block: None):
@@ -111,7 +128,11 @@ def follow(page, tree, before=lambda block: None):
 def tree(tmp_path):
     """A copy of the repository without what was computed, with the tiny profile, beside the stand-ins for Slurm."""
     tree = tmp_path / "tree"
-    shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*", "data", "_build", "runs", "__pycache__", "*.egg-info"))
+    shutil.copytree(
+        ROOT,
+        tree,
+        ignore=shutil.ignore_patterns(".*", "data", "_build", "runs", "__pycache__", "*.egg-info"),
+    )
     (tree / ".venv").symlink_to(sys.prefix)
     (tree / "profiles" / "smoke.yaml").write_text(TINY)
     (tmp_path / "bin").mkdir()
@@ -127,14 +148,22 @@ def test_what_is_replaced_stands_on_one_page():
 
 
 def test_every_page_is_followed_here():
-    assert {page.stem for page in PAGES} == set(re.findall(r'follow\("(\w+)"', Path(__file__).read_text()))
+    assert {page.stem for page in PAGES} == set(
+        re.findall(r'follow\("(\w+)"', Path(__file__).read_text())
+    )
 
 
 def test_parameter(tree):
     *_, printed = follow("parameter", tree)
     clean, poisoned = (pd.read_csv(tree / f"{name}.csv") for name in ("clean", "poisoned"))
-    assert float(printed.split()[0]) == pytest.approx(1 - poisoned["radius"].sum() / clean["radius"].sum(), abs=1e-4)
-    assert set(clean["label"]) == {3} and set(clean["sigma"]) == {0.25} and set(clean["seed"]) == {0, 1}
+    assert float(printed.split()[0]) == pytest.approx(
+        1 - poisoned["radius"].sum() / clean["radius"].sum(), abs=1e-4
+    )
+    assert (
+        set(clean["label"]) == {3}
+        and set(clean["sigma"]) == {0.25}
+        and set(clean["seed"]) == {0, 1}
+    )
 
 
 def test_data(tree):
@@ -144,8 +173,12 @@ def test_data(tree):
     pixels, labels = (x.repeat(2, 1, 1, 1) * 255).round().byte().numpy(), y.repeat(2).byte().numpy()
     for part, size in (("train", 6000), ("t10k", 1000)):
         rows = np.random.default_rng(0).permutation(10000)[:size]
-        (folder / f"{part}-images-idx3-ubyte").write_bytes(np.array([2051, size, 28, 28], ">i4").tobytes() + pixels[rows].tobytes())
-        (folder / f"{part}-labels-idx1-ubyte").write_bytes(np.array([2049, size], ">i4").tobytes() + labels[rows].tobytes())
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(
+            np.array([2051, size, 28, 28], ">i4").tobytes() + pixels[rows].tobytes()
+        )
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(
+            np.array([2049, size], ">i4").tobytes() + labels[rows].tobytes()
+        )
     _, _, printed = follow("data", tree)
     assert "training images: 1000\n" in printed  # 6,000 less the 5,000 for validation
     digits, fashion = (pd.read_csv(tree / f"{name}.csv") for name in ("digits", "fashion"))
@@ -157,9 +190,14 @@ def test_data(tree):
 
 def test_trainer(tree):
     follow("trainer", tree)
-    poison, victim = (json.loads((tree / name).read_text()) for name in ("poison.json", "consistency.json"))
+    poison, victim = (
+        json.loads((tree / name).read_text()) for name in ("poison.json", "consistency.json")
+    )
     assert poison["parameters"]["trainer"] == victim["parameters"]["trainer"] == "consistency"
-    assert victim["parameters"]["trainer_options"] == {"lam": 5.0} and victim["poison"]["trainer"] == "consistency"
+    assert (
+        victim["parameters"]["trainer_options"] == {"lam": 5.0}
+        and victim["poison"]["trainer"] == "consistency"
+    )
     # Two classes and two draws by hand: softmaxes (3/4, 1/4) and (1/4, 3/4) have the mean (1/2, 1/2) with entropy log 2.
     check = (
         "import math, torch; from pacd.losses import consistency; z = math.log(3) * torch.tensor([[1.0, 0], [0, 1.0]]); "
@@ -181,20 +219,38 @@ def test_cluster_and_index(tree):
             state["kept"] = {path: path.stat().st_mtime_ns for path in results.glob("*.csv")}
 
     dry, generic, slurm, _ = follow("cluster", tree, lose_one_result)
-    assert re.search(r"poison +1\n.*victim +4\n|victim +4\n.*poison +1\n", dry, re.S) and "slurm_partition=gpu, gpu=1" in dry
-    assert generic.count("1 of 1 steps (100%) done") == 5 and "6 of 6 steps" in generic  # each job is a Snakemake of its own
+    assert (
+        re.search(r"poison +1\n.*victim +4\n|victim +4\n.*poison +1\n", dry, re.S)
+        and "slurm_partition=gpu, gpu=1" in dry
+    )
+    assert (
+        generic.count("1 of 1 steps (100%) done") == 5 and "6 of 6 steps" in generic
+    )  # each job is a Snakemake of its own
     assert len(state["whole"]) == 4 and len(state["kept"]) == 3
-    assert {path: path.stat().st_mtime_ns for path in state["kept"]} == state["kept"], slurm[-3000:]  # not made again
-    assert {path: path.read_bytes() for path in results.glob("*.csv")} == state["whole"]  # the fourth is, and is the same
+    assert {path: path.stat().st_mtime_ns for path in state["kept"]} == state["kept"], slurm[
+        -3000:
+    ]  # not made again
+    assert {path: path.read_bytes() for path in results.glob("*.csv")} == state[
+        "whole"
+    ]  # the fourth is, and is the same
     (asked,) = (tree.parent / "asked").read_text().splitlines()
     for option in ("-A ACCOUNT", "-p gpu", "--gpus=1", "--mem 8000", "-t 120", "--cpus-per-task=1"):
         assert option in asked
 
     follow("index", tree)
-    rows = {name: pd.concat(map(pd.read_csv, results.glob(f"*-{name}-*.csv"))) for name in ("clean", "uniform")}
+    rows = {
+        name: pd.concat(map(pd.read_csv, results.glob(f"*-{name}-*.csv")))
+        for name in ("clean", "uniform")
+    }
     table = shown_tables(tree / "out.ipynb")[-1].set_index("bound")
-    for bound, radius in (("Clopper-Pearson", lambda row: row["radius"]), ("Hoeffding", hoeffding_radius)):
-        clean, poisoned = (np.mean([radius(row) for _, row in rows[name].iterrows()]) for name in ("clean", "uniform"))
+    for bound, radius in (
+        ("Clopper-Pearson", lambda row: row["radius"]),
+        ("Hoeffding", hoeffding_radius),
+    ):
+        clean, poisoned = (
+            np.mean([radius(row) for _, row in rows[name].iterrows()])
+            for name in ("clean", "uniform")
+        )
         shown = table.loc[bound, ["ACR clean", "ACR poisoned", "drop"]].to_numpy(float)
         np.testing.assert_allclose(shown, [clean, poisoned, 1 - poisoned / clean], atol=5.1e-4)
         assert table.loc[bound, "low"] <= table.loc[bound, "drop"] <= table.loc[bound, "high"]
@@ -210,16 +266,35 @@ def hoeffding_radius(row):
 
 def shown_tables(notebook):
     """The tables in a notebook's outputs."""
-    outputs = [output for cell in json.loads(notebook.read_text())["cells"] for output in cell.get("outputs", [])]
-    pages = ["".join(output["data"]["text/html"]) for output in outputs if "text/html" in output.get("data", {})]
+    outputs = [
+        output
+        for cell in json.loads(notebook.read_text())["cells"]
+        for output in cell.get("outputs", [])
+    ]
+    pages = [
+        "".join(output["data"]["text/html"])
+        for output in outputs
+        if "text/html" in output.get("data", {})
+    ]
     return [pd.read_html(io.StringIO(page), flavor="bs4")[0] for page in pages]
 
 
-@pytest.mark.parametrize("parameters, sentence", [
-    (["-p", "proflie", "smoke"], "unknown parameter 'proflie'; did you mean 'profile'?"),
-    (["-p", "profile", "smkoe"], "PROFILE must be one of"),
-    (["-p", "experiment", "headlin"], "experiment must be one of headline, not 'headlin'; did you mean 'headline'?"),
-])
+@pytest.mark.parametrize(
+    "parameters, sentence",
+    [
+        (["-p", "proflie", "smoke"], "unknown parameter 'proflie'; did you mean 'profile'?"),
+        (["-p", "profile", "smkoe"], "PROFILE must be one of"),
+        (
+            ["-p", "experiment", "headlin"],
+            "experiment must be one of headline, not 'headlin'; did you mean 'headline'?",
+        ),
+    ],
+)
 def test_extend_stops_on_a_wrong_parameter(tree, parameters, sentence):
-    done = run(tree, Block("bash", None, None, f"papermill notebooks/extend.ipynb out.ipynb {' '.join(parameters)}"))
+    done = run(
+        tree,
+        Block(
+            "bash", None, None, f"papermill notebooks/extend.ipynb out.ipynb {' '.join(parameters)}"
+        ),
+    )
     assert done.returncode != 0 and sentence in done.stdout.strip().splitlines()[-1]

@@ -8,15 +8,15 @@ import pandas as pd
 import pytest
 import torch
 from scipy.stats import binomtest, norm
+from test_notebooks import papermill
 
-from pacd import baselines, curation, names, poison_file
-from pacd.checked import SettingsError
+from pacd import controls, curation, names, poison_file
 from pacd.curation import DETECTORS, RATES, Learned, auc, true_positives
 from pacd.data import load
 from pacd.models import make_model
-from pacd.settings import CuratorSettings, VictimSettings
-from profiles import grid
-from test_notebooks import papermill
+from study import grid
+from study.checked import SettingsError
+from study.settings import CuratorSettings, VictimSettings
 
 
 def generator(seed=0):
@@ -25,7 +25,9 @@ def generator(seed=0):
 
 def chosen(count, size, seed=1):
     """A random subset of ``count`` rows as a mask."""
-    return torch.zeros(size, dtype=torch.bool).index_fill_(0, torch.randperm(size, generator=generator(seed))[:count], True)
+    return torch.zeros(size, dtype=torch.bool).index_fill_(
+        0, torch.randperm(size, generator=generator(seed))[:count], True
+    )
 
 
 # --- ROC ---
@@ -33,9 +35,13 @@ def chosen(count, size, seed=1):
 
 def test_auc_and_curve_of_a_hand_made_score():
     score, poisoned = [1, 2, 2, 3, 4], [False, True, False, False, True]
-    assert auc(score, poisoned).auc == pytest.approx((1 + 0.5 + 3) / 6)  # 2 beats 1 and ties 2; 4 beats all three
+    assert auc(score, poisoned).auc == pytest.approx(
+        (1 + 0.5 + 3) / 6
+    )  # 2 beats 1 and ties 2; 4 beats all three
     # from the top: 4 is poison; 3 is not; then the tie raises both rates; then 1
-    assert true_positives(score, poisoned, [0, 1 / 3, 0.5, 2 / 3, 1]).tolist() == pytest.approx([0.5, 0.5, 0.75, 1, 1])
+    assert true_positives(score, poisoned, [0, 1 / 3, 0.5, 2 / 3, 1]).tolist() == pytest.approx(
+        [0.5, 0.5, 0.75, 1, 1]
+    )
 
 
 def test_the_curves_area_is_the_auc():
@@ -43,7 +49,9 @@ def test_the_curves_area_is_the_auc():
     poisoned = rng.random(500) < 0.3
     score = np.round(rng.normal(size=500) + poisoned, 1)  # with ties
     fine = np.linspace(0, 1, 20001)
-    assert np.trapezoid(true_positives(score, poisoned, fine), fine) == pytest.approx(auc(score, poisoned).auc, abs=1e-4)
+    assert np.trapezoid(true_positives(score, poisoned, fine), fine) == pytest.approx(
+        auc(score, poisoned).auc, abs=1e-4
+    )
 
 
 def test_delong_interval_covers_at_its_level():
@@ -68,7 +76,9 @@ def test_one_kind_of_images_has_no_curve():
 def blobs():
     """600 images of 8 x 8 in three classes, grey levels 0.2, 0.5, 0.8 with noise 0.05 in each pixel; and a network trained on them."""
     y = torch.arange(600) % 3
-    x = (0.2 + 0.3 * y.view(-1, 1, 1, 1) + 0.05 * torch.randn(600, 1, 8, 8, generator=generator())).clamp(0, 1)
+    x = (
+        0.2 + 0.3 * y.view(-1, 1, 1, 1) + 0.05 * torch.randn(600, 1, 8, 8, generator=generator())
+    ).clamp(0, 1)
     return x, y, learned(x, y)
 
 
@@ -103,7 +113,9 @@ def test_wrong_labels_are_found(blobs, name):
 def test_low_loss_is_the_other_end_of_high_loss(blobs):
     x, y, network = blobs
     flags = chosen(50, 600)
-    high, low = (auc(DETECTORS[name](x, y, lambda: network), flags).auc for name in ("high_loss", "low_loss"))
+    high, low = (
+        auc(DETECTORS[name](x, y, lambda: network), flags).auc for name in ("high_loss", "low_loss")
+    )
     assert high + low == pytest.approx(1)
 
 
@@ -115,7 +127,9 @@ def test_spectral_finds_a_shifted_tenth_as_often_as_theory_says():
     shifted = chosen(200, 2000)
     features = torch.randn(2000, 20, generator=generator())
     features[:, 3] += 4 * shifted
-    score = DETECTORS["spectral"](None, torch.zeros(2000, dtype=torch.long), lambda: Learned(features, None))
+    score = DETECTORS["spectral"](
+        None, torch.zeros(2000, dtype=torch.long), lambda: Learned(features, None)
+    )
     a, b = norm.cdf(np.array([3.2, 4.0]) / np.sqrt(2))
     expected = a * b + (1 - a) * (1 - b)
     found = auc(score, shifted)
@@ -134,11 +148,21 @@ def test_spectral_compares_classes_on_one_scale():
 @pytest.mark.parametrize("fraction", [0.1, 1.0])
 def test_a_grey_background_is_found_whatever_the_share(digits, fraction):
     """Digits are black in their darker half; one 8-bit step above black separates them, also where the whole class is changed."""
-    index, images, _ = baselines.craft(digits, None, None, pattern=baselines.BASELINES["uniform"], target_class=8, eps_linf=1 / 255, fraction=fraction)
+    index, images, _ = controls.craft(
+        digits,
+        None,
+        None,
+        pattern=controls.BASELINES["uniform"],
+        target_class=8,
+        eps_linf=1 / 255,
+        fraction=fraction,
+    )
     x = digits.x_train.index_copy(0, index, images)
     poisoned = torch.zeros(len(x), dtype=torch.bool).index_fill_(0, index, True)
     assert auc(DETECTORS["background"](x, digits.y_train, None), poisoned) == (1, 1, 1)
-    assert auc(DETECTORS["background"](digits.x_train, digits.y_train, None), poisoned).auc == pytest.approx(0.5, abs=0.01)
+    assert auc(
+        DETECTORS["background"](digits.x_train, digits.y_train, None), poisoned
+    ).auc == pytest.approx(0.5, abs=0.01)
 
 
 # --- mitigations ---
@@ -155,12 +179,16 @@ def test_lowpass_keeps_a_flat_image_and_spreads_a_point_as_a_gaussian():
     torch.testing.assert_close(curation.lowpass(flat, None)[0], flat)
     weight = np.exp(-0.5 * np.arange(-3, 4) ** 2)
     weight /= weight.sum()
-    np.testing.assert_allclose(curation.lowpass(impulse(), None)[0][0, 0, 4:11, 4:11], np.outer(weight, weight), atol=1e-6)
+    np.testing.assert_allclose(
+        curation.lowpass(impulse(), None)[0][0, 0, 4:11, 4:11], np.outer(weight, weight), atol=1e-6
+    )
 
 
 def test_jpeg_keeps_black_and_white_and_drops_the_finest_faint_texture():
     """A checkerboard of one grey step lies below half a quantisation step of every coefficient."""
-    flat = torch.cat([torch.zeros(1, 1, 16, 16), torch.ones(1, 1, 16, 16), torch.full((1, 1, 16, 16), 128 / 255)])
+    flat = torch.cat(
+        [torch.zeros(1, 1, 16, 16), torch.ones(1, 1, 16, 16), torch.full((1, 1, 16, 16), 128 / 255)]
+    )
     assert torch.equal(curation.jpeg(flat, None)[0], flat)
     board = torch.arange(16)[:, None].add(torch.arange(16)).remainder(2) / 255
     assert torch.equal(curation.jpeg(flat[2:] + board, None)[0], flat[2:])
@@ -168,13 +196,20 @@ def test_jpeg_keeps_black_and_white_and_drops_the_finest_faint_texture():
 
 def test_black_point_and_levels_on_a_row_of_pixels():
     row = torch.tensor([0.0, 0.1, 0.19, 0.2, 0.45, 0.9, 1.0]).view(1, 1, 1, 7)
-    assert curation.black_point(row, None)[0].flatten().tolist() == pytest.approx([0, 0, 0, 0.2, 0.45, 0.9, 1])
-    assert curation.levels(row, None)[0].flatten().tolist() == pytest.approx([0, 0, 1 / 3, 1 / 3, 1 / 3, 1, 1])
+    assert curation.black_point(row, None)[0].flatten().tolist() == pytest.approx(
+        [0, 0, 0, 0.2, 0.45, 0.9, 1]
+    )
+    assert curation.levels(row, None)[0].flatten().tolist() == pytest.approx(
+        [0, 0, 1 / 3, 1 / 3, 1 / 3, 1, 1]
+    )
 
 
 def test_black_point_undoes_poison_on_black_and_leaves_it_on_strokes(digits):
     clean = digits.x_train[:200]
-    for poison, undone in ((torch.where(clean == 0, 0.1, clean), True), (torch.where(clean > 0.5, clean - 0.1, clean), False)):
+    for poison, undone in (
+        (torch.where(clean == 0, 0.1, clean), True),
+        (torch.where(clean > 0.5, clean - 0.1, clean), False),
+    ):
         x, _ = curation.black_point(poison, None)
         assert torch.equal(x, curation.black_point(clean, None)[0]) == undone
 
@@ -188,7 +223,9 @@ def test_removal_drops_the_most_suspicious_and_no_more():
 def test_removal_of_equals_spares_no_class():
     """On a set sorted by class with equal scores the 100 removed of 1,000 are drawn at random: hypergeometric, mean 10 a class, sd 2.85."""
     y = torch.arange(1000) // 100
-    _, labels = curation.remove(torch.zeros(1000, 1, 1, 1), y, lambda x, y, learned: torch.zeros(len(y)), None)
+    _, labels = curation.remove(
+        torch.zeros(1000, 1, 1, 1), y, lambda x, y, learned: torch.zeros(len(y)), None
+    )
     removed = 100 - labels.bincount()
     assert removed.sum() == 100 and (removed - 10).abs().max() < 4 * 2.85
 
@@ -210,30 +247,66 @@ def test_names_are_those_of_the_method():
 
 
 def test_an_unknown_curation_is_one_sentence():
-    with pytest.raises(SettingsError, match="^curation must be one of none, lowpass, .*, not 'low_pass'; did you mean 'lowpass'\\?$"):
+    with pytest.raises(
+        SettingsError,
+        match="^curation must be one of none, lowpass, .*, not 'low_pass'; did you mean 'lowpass'\\?$",
+    ):
         VictimSettings.check({**grid.NOTEBOOK_DEFAULTS["victim"], "curation": "low_pass"})
     with pytest.raises(ValueError, match="^curation must be one of none, .*, not 'low_pass'"):
         curation.curation("low_pass", None)
 
 
 def test_the_curator_needs_a_poison_file():
-    with pytest.raises(SettingsError, match="^poison_file must be the path of a poison file ending in .npz, not None"):
+    with pytest.raises(
+        SettingsError,
+        match="^poison_file must be the path of a poison file ending in .npz, not None",
+    ):
         CuratorSettings.check({**grid._notebook_defaults("curator")})
 
 
 def test_the_notebook_writes_a_row_for_each_detector_and_comparison(tmp_path):
     path = tmp_path / "p.npz"
-    facts = {"dataset": "mnist5k", "trainer": "none", "target_class": 8, "eps_linf": 0.1, "fraction": 0.5, "attack": "uniform"}
-    craft = partial(baselines.craft, pattern=baselines.BASELINES["uniform"], target_class=8, eps_linf=0.1, fraction=0.5)
+    facts = {
+        "dataset": "mnist5k",
+        "trainer": "none",
+        "target_class": 8,
+        "eps_linf": 0.1,
+        "fraction": 0.5,
+        "attack": "uniform",
+    }
+    craft = partial(
+        controls.craft,
+        pattern=controls.BASELINES["uniform"],
+        target_class=8,
+        eps_linf=0.1,
+        fraction=0.5,
+    )
     splits = load("mnist5k", train_size=600)
     index, images, _ = craft(splits, None, None)
     poison_file.save(path, splits, index, images, {"parameters": facts})
-    done = papermill("curator", tmp_path, poison_file=str(path), train_size=600, epochs=1, rows_file=str(tmp_path / "rows.csv"))
+    done = papermill(
+        "curator",
+        tmp_path,
+        poison_file=str(path),
+        train_size=600,
+        epochs=1,
+        rows_file=str(tmp_path / "rows.csv"),
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     rows = pd.read_csv(tmp_path / "rows.csv")
-    assert len(rows) == 2 * 2 * len(DETECTORS) and set(rows["fraction"]) == {0.5} and (rows["poisoned"] == len(index)).all()
+    assert (
+        len(rows) == 2 * 2 * len(DETECTORS)
+        and set(rows["fraction"]) == {0.5}
+        and (rows["poisoned"] == len(index)).all()
+    )
     others = rows.groupby("against")["others"].first()
-    assert others["all"] == 600 - len(index) and others["class"] == (splits.y_train == 8).sum() - len(index)
+    assert others["all"] == 600 - len(index) and others["class"] == (
+        splits.y_train == 8
+    ).sum() - len(index)
     found = rows[(rows["detector"] == "background") & (rows["data"] == "poisoned")]
-    assert (found["auc"] == 1).all() and (found[[f"tpr_{rate:g}" for rate in RATES]] == 1).all(axis=None)
-    assert {"network_seconds", "train_sha256", "commit"} <= set(json.loads((tmp_path / "rows.json").read_text()))
+    assert (found["auc"] == 1).all() and (found[[f"tpr_{rate:g}" for rate in RATES]] == 1).all(
+        axis=None
+    )
+    assert {"network_seconds", "train_sha256", "commit"} <= set(
+        json.loads((tmp_path / "rows.json").read_text())
+    )

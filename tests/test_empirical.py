@@ -24,7 +24,9 @@ def linear(x):
 
 def at_distance(*distances):
     """Points around mid-grey, so that the attack stays inside [0, 1], and their label 1."""
-    return torch.stack([0.5 + d * W for d in distances]).view(-1, 1, 2, 2), torch.ones(len(distances), dtype=torch.long)
+    return torch.stack([0.5 + d * W for d in distances]).view(-1, 1, 2, 2), torch.ones(
+        len(distances), dtype=torch.long
+    )
 
 
 def accepts(failures, runs, alpha):
@@ -34,7 +36,10 @@ def accepts(failures, runs, alpha):
 
 def test_majority_is_the_two_sided_binomial_test():
     counts = np.array([[50, 50, 0], [60, 40, 0], [5, 30, 65], [0, 0, 9], [0, 10, 0]])
-    p = [binomtest(first, first + second, 0.5).pvalue for first, second in ((50, 50), (60, 40), (65, 30), (9, 0), (10, 0))]
+    p = [
+        binomtest(first, first + second, 0.5).pvalue
+        for first, second in ((50, 50), (60, 40), (65, 30), (9, 0), (10, 0))
+    ]
     assert p[3] < 0.004 < p[1] and p[4] < 0.002 < p[3]
     assert majority(counts, 0.002).tolist() == [-1, -1, 2, -1, 1]
     assert majority(counts, p[3]).tolist() == [-1, -1, 2, 2, 1]
@@ -42,10 +47,21 @@ def test_majority_is_the_two_sided_binomial_test():
 
 def test_linear_classifier_falls_just_outside_its_true_radius():
     x, y = at_distance(0.2, 0.3, 0.4, -0.1, 5.0)
-    found = empirical_radius(linear, x[:4].clamp(0, 1), y[:4], SIGMA, [0.35, 0, 0.25, 0.45, 0.15], steps=4, n=3000, classes=2)
+    found = empirical_radius(
+        linear,
+        x[:4].clamp(0, 1),
+        y[:4],
+        SIGMA,
+        [0.35, 0, 0.25, 0.45, 0.15],
+        steps=4,
+        n=3000,
+        classes=2,
+    )
     assert found.tolist() == [0.25, 0.35, 0.45, 0]  # the last point is wrong already
     far, label = at_distance(0.4)
-    assert empirical_radius(linear, far, label, SIGMA, [0.1, 0.3], steps=4, classes=2).tolist() == [np.inf]
+    assert empirical_radius(linear, far, label, SIGMA, [0.1, 0.3], steps=4, classes=2).tolist() == [
+        np.inf
+    ]
 
 
 def test_no_more_false_successes_than_alpha():
@@ -56,15 +72,31 @@ def test_no_more_false_successes_than_alpha():
     found = [attack(radii=[0.3, 0.3, 0.3, 0.3], alpha=alpha, seed=seed)[0] for seed in range(runs)]
     untested = [attack(radii=[0.3], alpha=1.0, seed=seed)[0] for seed in range(runs)]
     assert accepts(np.isfinite(found).sum(), runs, alpha)
-    assert not accepts(np.isfinite(untested).sum(), runs, alpha)  # planted: a bare majority counts as success
+    assert not accepts(
+        np.isfinite(untested).sum(), runs, alpha
+    )  # planted: a bare majority counts as success
 
 
 def test_linear_certificates_and_attacks_agree_and_doubled_radii_are_caught():
     x, y = at_distance(0.05, 0.2, 0.4)
     alpha, runs, inside, doubled = 0.1, 60, np.zeros(3), np.zeros(3)
     for seed in range(runs):  # points share draws, seeds do not
-        found = empirical_radius(linear, x, y, SIGMA, [0.06, 0.21, 0.25, 0.45], steps=2, draws=2, n=300, alpha=alpha, seed=seed, classes=2)
-        radius = certify(linear, x, y, SIGMA, n=300, n0=10, alpha=alpha, seed=seed, classes=2)["radius"].to_numpy()
+        found = empirical_radius(
+            linear,
+            x,
+            y,
+            SIGMA,
+            [0.06, 0.21, 0.25, 0.45],
+            steps=2,
+            draws=2,
+            n=300,
+            alpha=alpha,
+            seed=seed,
+            classes=2,
+        )
+        radius = certify(linear, x, y, SIGMA, n=300, n0=10, alpha=alpha, seed=seed, classes=2)[
+            "radius"
+        ].to_numpy()
         inside, doubled = inside + (found < radius), doubled + (found < 2 * radius)
     assert all(accepts(int(failures), runs, 2 * alpha) for failures in inside), inside
     assert not any(accepts(int(failures), runs, 2 * alpha) for failures in doubled[1:]), doubled
@@ -73,7 +105,15 @@ def test_linear_certificates_and_attacks_agree_and_doubled_radii_are_caught():
 @pytest.fixture(scope="module")
 def lenet(digits):
     model = make_model("lenet", digits.shape, 10, 0)
-    train(model, digits.x_train[::5], digits.y_train[::5], partial(gaussian, sigma=0.5), epochs=2, batch=50, lr=1e-3)
+    train(
+        model,
+        digits.x_train[::5],
+        digits.y_train[::5],
+        partial(gaussian, sigma=0.5),
+        epochs=2,
+        batch=50,
+        lr=1e-3,
+    )
     return model.eval()
 
 
@@ -82,13 +122,28 @@ def test_no_attack_on_a_network_succeeds_inside_its_certificate(lenet, digits):
     for i in points:  # a seed for each point, so that points are independent
         x, y = digits.x_test[i : i + 1], digits.y_test[i : i + 1]
         radius = certify(lenet, x, y, 0.5, n=500, alpha=alpha, seed=i)["radius"][0]
-        found = empirical_radius(lenet, x, y, 0.5, [0.99 * radius, 1.99 * radius], steps=8, draws=16, n=500, alpha=alpha, seed=i)[0]
+        found = empirical_radius(
+            lenet,
+            x,
+            y,
+            0.5,
+            [0.99 * radius, 1.99 * radius],
+            steps=8,
+            draws=16,
+            n=500,
+            alpha=alpha,
+            seed=i,
+        )[0]
         inside, doubled = inside + (found < radius), doubled + (found < 2 * radius)
     assert accepts(int(inside), len(points), 2 * alpha)
-    assert not accepts(int(doubled), len(points), 2 * alpha)  # planted: a certifier that doubles its radius
+    assert not accepts(
+        int(doubled), len(points), 2 * alpha
+    )  # planted: a certifier that doubles its radius
 
 
 def test_impossible_radii_are_refused():
     for radii in ([], [-0.1], [np.inf]):
-        with pytest.raises(ValueError, match="radii must be one or more numbers, 0 or above, pixel units, not"):
+        with pytest.raises(
+            ValueError, match="radii must be one or more numbers, 0 or above, pixel units, not"
+        ):
             empirical_radius(linear, *at_distance(0.1), SIGMA, radii, classes=2)

@@ -11,8 +11,14 @@ RIDGE = 0.3
 def problem():
     """Ridge regression on poisoned inputs u; the outer objective is the loss on validation data."""
     g = torch.Generator().manual_seed(0)
-    u, y = torch.randn(20, 4, generator=g, dtype=torch.float64), torch.randn(20, generator=g, dtype=torch.float64)
-    x_val, y_val = torch.randn(15, 4, generator=g, dtype=torch.float64), torch.randn(15, generator=g, dtype=torch.float64)
+    u, y = (
+        torch.randn(20, 4, generator=g, dtype=torch.float64),
+        torch.randn(20, generator=g, dtype=torch.float64),
+    )
+    x_val, y_val = (
+        torch.randn(15, 4, generator=g, dtype=torch.float64),
+        torch.randn(15, generator=g, dtype=torch.float64),
+    )
 
     def optimum(u):
         return torch.linalg.solve(u.T @ u / 20 + RIDGE * torch.eye(4, dtype=u.dtype), u.T @ y / 20)
@@ -52,11 +58,14 @@ def test_closed_form_and_finite_differences():
         assert gradient[i, j].item() == pytest.approx(difference.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("name, options, relative", [
-    ("cg", {"iterations": 5}, 1e-6),
-    ("neumann", {"iterations": 300, "scale": 0.5}, 1e-6),
-    ("adam", {"iterations": 2000}, 1e-2),
-])
+@pytest.mark.parametrize(
+    "name, options, relative",
+    [
+        ("cg", {"iterations": 5}, 1e-6),
+        ("neumann", {"iterations": 300, "scale": 0.5}, 1e-6),
+        ("adam", {"iterations": 2000}, 1e-2),
+    ],
+)
 def test_every_solver_converges_and_reports_its_residual(name, options, relative):
     _, gradient, residual = computed(lambda a, b: SOLVERS[name](a, b, **options))
     assert residual < relative
@@ -68,7 +77,10 @@ def test_residual_is_the_true_one_when_the_solve_is_cut_short():
     b = torch.tensor([1.0, 1.0, 1.0])
     for solve in (lambda a, b: conjugate_gradient(a, b, 1), lambda a, b: SOLVERS["adam"](a, b, 3)):
         q, residual = solve(lambda: lambda v: [matrix @ v[0]], [b])
-        assert residual == pytest.approx(((b - matrix @ q[0]).norm() / b.norm()).item(), rel=1e-5) and residual > 0.1
+        assert (
+            residual == pytest.approx(((b - matrix @ q[0]).norm() / b.norm()).item(), rel=1e-5)
+            and residual > 0.1
+        )
 
 
 def test_cg_falls_back_to_first_order_on_negative_curvature():
@@ -102,7 +114,11 @@ def test_redrawing_the_system_biases_the_authors_solver_towards_zero():
         a = 1 + 0.5**0.5 * torch.randn((), generator=g)
         return lambda v: [a * v[0]]
 
-    q = torch.stack([SOLVERS["adam"](draw, [torch.ones(1)], 3000, 1e-3)[0][0] for _ in range(5)]).mean().item()
+    q = (
+        torch.stack([SOLVERS["adam"](draw, [torch.ones(1)], 3000, 1e-3)[0][0] for _ in range(5)])
+        .mean()
+        .item()
+    )
     assert q == pytest.approx(1 / 1.5, abs=0.08)
     q, _ = SOLVERS["adam"](lambda: lambda v: v, [torch.ones(1)], 3000, 1e-3)
     assert q[0].item() == pytest.approx(1, abs=0.02)

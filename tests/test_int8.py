@@ -12,12 +12,14 @@ from torch import nn
 
 from pacd import int8
 from pacd.certify import certify, counts_of, noise_blocks
-from pacd.experiment import certified_network
-from pacd.fast_forward import Votes
 from pacd.int8 import Int8, MaxOfSlices, quantised
 from pacd.models import make_model
+from pacd.votes import Votes
+from study.setup import certified_network
 
-vnni = pytest.mark.skipif(not torch.cpu._is_vnni_supported(), reason="this CPU has no VNNI instructions")
+vnni = pytest.mark.skipif(
+    not torch.cpu._is_vnni_supported(), reason="this CPU has no VNNI instructions"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -26,9 +28,12 @@ def seeded():
 
 
 LAYERS = [
-    (nn.Linear(30, 7), (5, 30)), (nn.Linear(30, 7, bias=False), (5, 30)), (nn.Conv2d(3, 6, 5), (2, 3, 9, 8)),
-    (nn.Conv2d(4, 6, 3, stride=2, padding=1, bias=False), (2, 4, 9, 9)), (nn.Conv2d(4, 6, 3, dilation=2, groups=2), (2, 4, 9, 9)),
-]  # fmt: skip
+    (nn.Linear(30, 7), (5, 30)),
+    (nn.Linear(30, 7, bias=False), (5, 30)),
+    (nn.Conv2d(3, 6, 5), (2, 3, 9, 8)),
+    (nn.Conv2d(4, 6, 3, stride=2, padding=1, bias=False), (2, 4, 9, 9)),
+    (nn.Conv2d(4, 6, 3, dilation=2, groups=2), (2, 4, 9, 9)),
+]
 
 
 @vnni
@@ -46,7 +51,12 @@ def test_a_layer_is_exact_integer_arithmetic(layer, shape):
     double.weight.copy_((layer.weight / steps.view(-1, *[1] * (layer.weight.ndim - 1))).round())
     bias = torch.zeros(len(steps)) if layer.bias is None else layer.bias
     steps, bias = (v.double().view(-1, *[1] * (x.ndim - 2)) for v in (steps * step, bias))
-    torch.testing.assert_close(Int8(layer, low, high)(x).double(), double(whole.double()) * steps + bias, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        Int8(layer, low, high)(x).double(),
+        double(whole.double()) * steps + bias,
+        rtol=1e-5,
+        atol=1e-5,
+    )
 
 
 @pytest.mark.parametrize("side, shape", [(2, (3, 4, 8, 8)), (2, (1, 1, 7, 5)), (3, (2, 3, 9, 11))])
@@ -56,18 +66,34 @@ def test_maximum_of_slices_is_max_pooling(side, shape):
 
 
 @vnni
-@pytest.mark.parametrize("name, shape", [("lenet", (1, 28, 28)), ("mlp", (1, 28, 28)), ("cnn", (1, 28, 28)), ("resnet20", (3, 32, 32)), ("vgg", (3, 32, 32))])
+@pytest.mark.parametrize(
+    "name, shape",
+    [
+        ("lenet", (1, 28, 28)),
+        ("mlp", (1, 28, 28)),
+        ("cnn", (1, 28, 28)),
+        ("resnet20", (3, 32, 32)),
+        ("vgg", (3, 32, 32)),
+    ],
+)
 @torch.inference_mode()
 def test_every_network_keeps_its_logits(name, shape):
-    model, images = make_model(name, shape, 10, 0), torch.rand(80, *shape) + 0.2 * torch.randn(80, *shape)
+    model, images = (
+        make_model(name, shape, 10, 0),
+        torch.rand(80, *shape) + 0.2 * torch.randn(80, *shape),
+    )
     model.train()(images)  # statistics for batch norm
     before, x = [p.clone() for p in model.eval().parameters()], images[40:]
     network = quantised(model, images[:40])
     assert not any(isinstance(layer, (nn.Linear, nn.Conv2d)) for layer in network[-1].modules())
     spread = model(x).std(0).mean()
     assert (network(x) - model(x)).abs().mean() < 0.15 * spread
-    assert (quantised(model, 0.5 + 0.01 * (images[:40] - 0.5))(x) - model(x)).abs().mean() > 0.15 * spread  # planted: ranges too narrow
-    assert all(a.equal(b) for a, b in zip(before, model.parameters()))  # the caller's network is left alone
+    assert (
+        quantised(model, 0.5 + 0.01 * (images[:40] - 0.5))(x) - model(x)
+    ).abs().mean() > 0.15 * spread  # planted: ranges too narrow
+    assert all(
+        a.equal(b) for a, b in zip(before, model.parameters())
+    )  # the caller's network is left alone
 
 
 @vnni
@@ -80,11 +106,18 @@ def test_rows_name_the_integer_network_and_it_is_one_whatever_the_tricks(digits)
     noise = torch.cat(list(noise_blocks(x.shape[1:], 0.5, 1130, (0, 1), "cpu")))
     with torch.inference_mode():
         bare = np.stack([network(image + noise).argmax(1).bincount(minlength=10) for image in x])
-    for tricks in ({}, {"batch": 77}, {"cached": False}, {"channels_last": False}):  # a last bit of the sum may move a rounding
+    for tricks in (
+        {},
+        {"batch": 77},
+        {"cached": False},
+        {"channels_last": False},
+    ):  # a last bit of the sum may move a rounding
         again = certify(network, x, y, 0.5, n=1130, n0=30, precision="int8", **tricks)
         assert np.abs(counts_of(again) - bare).sum() <= 0.01 * bare.sum()
     for mismatch in ((network, "float32"), (network, "bfloat16"), (model, "int8")):
-        with pytest.raises(ValueError, match="precision int8 goes with a model from pacd.int8.quantised"):
+        with pytest.raises(
+            ValueError, match="precision int8 goes with a model from pacd.int8.quantised"
+        ):
             certify(mismatch[0], x, y, 0.5, precision=mismatch[1])
 
 
@@ -140,7 +173,13 @@ def test_an_overflow_is_refused():
 @vnni
 @torch.inference_mode()
 def test_what_cannot_be_quantised_stays_as_it_is():
-    odd = [nn.Conv2d(1, 4, 3, padding="same"), nn.Conv2d(1, 4, 3, padding=1, padding_mode="reflect"), nn.MaxPool2d(2, ceil_mode=True), nn.MaxPool2d((2, 2)), nn.Flatten(2)]
+    odd = [
+        nn.Conv2d(1, 4, 3, padding="same"),
+        nn.Conv2d(1, 4, 3, padding=1, padding_mode="reflect"),
+        nn.MaxPool2d(2, ceil_mode=True),
+        nn.MaxPool2d((2, 2)),
+        nn.Flatten(2),
+    ]
     images = torch.rand(6, 1, 7, 7) + 0.2 * torch.randn(6, 1, 7, 7)
     for layer in odd:
         width = layer(images)[0].flatten().numel()
@@ -172,10 +211,18 @@ def test_one_architecture_is_compiled_once():
 def test_calibration_meets_no_noise_of_a_certificate(monkeypatch):
     """torch's generator knows a seed's low 32 bits only, so a large seed would not do."""
     x_val, seen = torch.zeros(30, 1, 28, 28), {}
-    monkeypatch.setattr("pacd.experiment.quantised", lambda model, images: seen.update(images=images))
+    monkeypatch.setattr("study.setup.quantised", lambda model, images: seen.update(images=images))
     certified_network("int8", SimpleNamespace(x_val=x_val), 1.0)(None)
-    drawn = torch.cat([torch.cat(list(noise_blocks((1, 28, 28), 1.0, 30, (seed, stage), "cpu"))) for seed in range(3) for stage in (0, 1)])
-    assert len(np.intersect1d(seen["images"].numpy(), drawn.numpy())) < 0.05 * seen["images"].numel()
+    drawn = torch.cat(
+        [
+            torch.cat(list(noise_blocks((1, 28, 28), 1.0, 30, (seed, stage), "cpu")))
+            for seed in range(3)
+            for stage in (0, 1)
+        ]
+    )
+    assert (
+        len(np.intersect1d(seen["images"].numpy(), drawn.numpy())) < 0.05 * seen["images"].numel()
+    )
 
 
 def test_the_module_can_be_reloaded():

@@ -36,7 +36,9 @@ def generator():
 def logits(draws):
     """(N, draws, classes) under the noise that the losses draw."""
     x, _ = data()
-    noisy = x.repeat_interleave(draws, 0) + SIGMA * torch.randn(3 * draws, 1, 2, 2, generator=generator())
+    noisy = x.repeat_interleave(draws, 0) + SIGMA * torch.randn(
+        3 * draws, 1, 2, 2, generator=generator()
+    )
     a = 3 * noisy.flatten(1).mean(1).double().numpy()
     return np.stack([a, -a, 0 * a], 1).reshape(3, draws, 3)
 
@@ -79,7 +81,9 @@ def test_macer_ignores_saturated_images_and_stays_finite():
 
     scale = torch.tensor(1e4, requires_grad=True)
     x, _ = data()
-    loss = losses.macer(Saturated(), x + 1, torch.tensor([0, 0, 0]), sigma=0.01, generator=generator())
+    loss = losses.macer(
+        Saturated(), x + 1, torch.tensor([0, 0, 0]), sigma=0.01, generator=generator()
+    )
     (gradient,) = torch.autograd.grad(loss, scale)
     assert loss.item() == pytest.approx(0, abs=1e-6) and torch.isfinite(gradient)
 
@@ -91,7 +95,9 @@ def test_smoothadv_moves_along_the_gradient_by_its_radius():
     step = losses.ascend(network(), x, y, noise, radius=0.2, steps=2, draws=2)
     direction = torch.tensor([-1.0, -1.0, 1.0]).view(3, 1, 1, 1)
     torch.testing.assert_close(step, direction * 0.1 * torch.ones_like(x), rtol=1e-4, atol=1e-6)
-    p = softmax(logits(1)[:, 0] + 3 * 0.1 * direction.numpy().reshape(3, 1) * np.array([[1, -1, 0]]))
+    p = softmax(
+        logits(1)[:, 0] + 3 * 0.1 * direction.numpy().reshape(3, 1) * np.array([[1, -1, 0]])
+    )
     expected = -np.log(p[range(3), y]).mean()
     assert value(losses.smoothadv, radius=0.2) == pytest.approx(expected, rel=1e-4)
 
@@ -108,12 +114,17 @@ def test_smoothadv_attacks_the_network_that_is_certified():
     norm = next(layer for layer in attacked.modules() if isinstance(layer, nn.BatchNorm2d))
     torch.testing.assert_close(norm.running_mean, once)
     assert norm.num_batches_tracked == 1 and attacked.training
-    assert not losses.smoothadv(attacked.eval(), x, y, sigma=SIGMA, generator=generator()).isnan() and not attacked.training
+    assert (
+        not losses.smoothadv(attacked.eval(), x, y, sigma=SIGMA, generator=generator()).isnan()
+        and not attacked.training
+    )
 
 
 def test_smoothadv_warms_up_linearly():
     x, y = data()
-    half = losses.smoothadv(network(), x, y, sigma=SIGMA, generator=generator(), epoch=4, radius=0.2, warmup=10)
+    half = losses.smoothadv(
+        network(), x, y, sigma=SIGMA, generator=generator(), epoch=4, radius=0.2, warmup=10
+    )
     assert half.item() == pytest.approx(value(losses.smoothadv, radius=0.1), rel=1e-5)
 
 

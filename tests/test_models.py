@@ -20,11 +20,17 @@ def test_every_network_takes_every_data_set_and_its_seed(name, shape):
     assert torch.equal(model(x), again(x)) and not torch.equal(model(x), other(x))
 
 
-@pytest.mark.parametrize("name, mean, std", [("centred", 0.5, 0.5), ("none", 0, 1), ("mnist", 0.1307, 0.3081)])
+@pytest.mark.parametrize(
+    "name, mean, std", [("centred", 0.5, 0.5), ("none", 0, 1), ("mnist", 0.1307, 0.3081)]
+)
 def test_the_first_layer_scales_as_asked_and_the_weights_stay(name, mean, std):
     x = torch.rand(2, 1, 28, 28)
     model = make_model("lenet", (1, 28, 28), 10, 0, name).eval()
-    assert torch.allclose(model(x), make_model("lenet", (1, 28, 28), 10, 0, "none").eval()((x - mean) / std), atol=1e-5)
+    assert torch.allclose(
+        model(x),
+        make_model("lenet", (1, 28, 28), 10, 0, "none").eval()((x - mean) / std),
+        atol=1e-5,
+    )
 
 
 @pytest.mark.parametrize("name", COUNTS)
@@ -42,7 +48,9 @@ def test_batch_norm_works():
     in_train = model.train()(x)
     assert not torch.equal(norm.running_mean, before)
     assert not torch.allclose(model.eval()(x), in_train)
-    assert torch.allclose(model(x)[:4], model(x[:4]), atol=1e-5)  # in eval mode an image does not see its batch
+    assert torch.allclose(
+        model(x)[:4], model(x[:4]), atol=1e-5
+    )  # in eval mode an image does not see its batch
 
 
 def test_the_global_random_state_is_left_alone():

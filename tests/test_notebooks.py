@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy.stats import beta, norm
 
-from pacd.results import read_rows
+from study.results import read_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = {"train_size": 600, "threads": 1, "sigma": 0.25, "target_class": 3}
@@ -19,7 +19,16 @@ POISON = {**TINY, "steps": 2, "attack_options": {"warmup": 2, "draws": 2}}
 
 
 def papermill(notebook, folder, **parameters):
-    command = [sys.executable, "-m", "papermill", ROOT / "notebooks" / f"{notebook}.ipynb", folder / "out.ipynb", "-y", json.dumps(parameters), "--no-progress-bar"]
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        ROOT / "notebooks" / f"{notebook}.ipynb",
+        folder / "out.ipynb",
+        "-y",
+        json.dumps(parameters),
+        "--no-progress-bar",
+    ]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
@@ -48,8 +57,12 @@ def test_rows_of_a_clean_and_a_poisoned_victim(poison, tmp_path):
         p = np.where(k > 0, beta.ppf(0.001, np.maximum(k, 1), rows["n"] - k + 1), 0)
         np.testing.assert_allclose(rows["p_lower"][drawn], p[drawn], rtol=1e-9)
         certified = drawn & (p > 0.5) & (rows["guess"] == 3)
-        np.testing.assert_allclose(rows["radius"], np.where(certified, 0.25 * norm.ppf(np.maximum(p, 0.5)), 0), rtol=1e-9)
-    assert (clean[["seed", "index", "noise_seed"]] == poisoned[["seed", "index", "noise_seed"]]).all(axis=None)
+        np.testing.assert_allclose(
+            rows["radius"], np.where(certified, 0.25 * norm.ppf(np.maximum(p, 0.5)), 0), rtol=1e-9
+        )
+    assert (
+        clean[["seed", "index", "noise_seed"]] == poisoned[["seed", "index", "noise_seed"]]
+    ).all(axis=None)
     assert clean["radius"].mean() > 0.05  # three epochs on 600 digits already certify something
     assert set(clean["attack"]) == {"none"} and set(poisoned["attack"]) == {"first_order"}
     assert set(poisoned["eps_linf"]) == {0.1} and set(poisoned["crafting_trainer"]) == {"gaussian"}
@@ -57,13 +70,19 @@ def test_rows_of_a_clean_and_a_poisoned_victim(poison, tmp_path):
 
 
 def test_rows_from_before_normalisation_was_a_parameter_are_of_centred_networks():
-    old = next(path for path in sorted((ROOT / "data" / "results" / "laptop").glob("mnist-*.json")) if "normalisation" not in json.loads(path.read_text())["parameters"])
+    old = next(
+        path
+        for path in sorted((ROOT / "data" / "results" / "laptop").glob("mnist-*.json"))
+        if "normalisation" not in json.loads(path.read_text())["parameters"]
+    )
     assert set(read_rows(old.with_suffix(".csv"))["normalisation"]) == {"centred"}
 
 
 def test_repeating_a_run_repeats_its_rows(tmp_path):
     first, again = (victim(tmp_path, name) for name in ("a.csv", "b.csv"))
-    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes() and len(first) == len(again)
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes() and len(
+        first
+    ) == len(again)
 
 
 def test_the_manifest_says_how_the_rows_were_made(poison, tmp_path):
@@ -73,17 +92,24 @@ def test_the_manifest_says_how_the_rows_were_made(poison, tmp_path):
     assert {"commit", "versions", "device", "seconds", "train_sha256", "accuracy"} <= set(facts)
 
 
-@pytest.mark.parametrize("notebook, parameters, sentence", [
-    ("victim", {"sgima": 0.25}, "unknown parameter 'sgima'; did you mean 'sigma'?"),
-    ("victim", {"alpha": 1.5}, "alpha must be a failure probability between 0 and 1, not 1.5"),
-    ("victim", {"trainer": "macr"}, "did you mean 'macer'?"),
-    ("poison", {"eps_linf": -1}, "eps_linf must be a number between 0 and 1"),
-    ("poison", {"trainer_options": {"draw": 2}}, "trainer_options of gaussian: unknown parameter 'draw'; known: none"),
-    ("victim", {"poison_file": "absent.npz"}, "there is no poison file absent.npz"),
-    ("victim", {"target_class": 10}, "target_class must be below 10 for mnist5k, not 10"),
-    ("linear_vs_lenet", {"sgima": 1}, "unknown parameter 'sgima'; did you mean 'sigma'?"),
-    ("poison", {"dataset": "mnits"}, "dataset must be one of mnist5k"),
-])
+@pytest.mark.parametrize(
+    "notebook, parameters, sentence",
+    [
+        ("victim", {"sgima": 0.25}, "unknown parameter 'sgima'; did you mean 'sigma'?"),
+        ("victim", {"alpha": 1.5}, "alpha must be a failure probability between 0 and 1, not 1.5"),
+        ("victim", {"trainer": "macr"}, "did you mean 'macer'?"),
+        ("poison", {"eps_linf": -1}, "eps_linf must be a number between 0 and 1"),
+        (
+            "poison",
+            {"trainer_options": {"draw": 2}},
+            "trainer_options of gaussian: unknown parameter 'draw'; known: none",
+        ),
+        ("victim", {"poison_file": "absent.npz"}, "there is no poison file absent.npz"),
+        ("victim", {"target_class": 10}, "target_class must be below 10 for mnist5k, not 10"),
+        ("linear_vs_lenet", {"sgima": 1}, "unknown parameter 'sgima'; did you mean 'sigma'?"),
+        ("poison", {"dataset": "mnits"}, "dataset must be one of mnist5k"),
+    ],
+)
 def test_plain_papermill_stops_on_a_wrong_parameter(tmp_path, notebook, parameters, sentence):
     done = papermill(notebook, tmp_path, **parameters)
     assert done.returncode != 0
@@ -91,20 +117,41 @@ def test_plain_papermill_stops_on_a_wrong_parameter(tmp_path, notebook, paramete
 
 
 def test_another_class_than_the_poisons_is_refused(poison, tmp_path):
-    done = papermill("victim", tmp_path, **{**VICTIM, "poison_file": str(poison), "target_class": 4})
-    assert done.returncode != 0 and "target_class must be 3, the class of this poison file, not 4" in done.stderr
+    done = papermill(
+        "victim", tmp_path, **{**VICTIM, "poison_file": str(poison), "target_class": 4}
+    )
+    assert (
+        done.returncode != 0
+        and "target_class must be 3, the class of this poison file, not 4" in done.stderr
+    )
 
 
 def test_a_planted_shortcut_is_seen(tmp_path):
     """A pattern as large as the strokes turns the votes on other digits, and does nothing to clean victims."""
-    done = papermill("poison", tmp_path, **TINY, attack="checkerboard", eps_linf=0.8, poison_file=str(tmp_path / "p.npz"))
+    done = papermill(
+        "poison",
+        tmp_path,
+        **TINY,
+        attack="checkerboard",
+        eps_linf=0.8,
+        poison_file=str(tmp_path / "p.npz"),
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     settings = {"epochs": 5, "seeds": "0", "points": 30, "draws": 5, "strengths": [0.0, 1.0]}
-    done = papermill("shortcut", tmp_path, **TINY, **settings, poison_file=str(tmp_path / "p.npz"), rows_file=str(tmp_path / "rows.csv"))
+    done = papermill(
+        "shortcut",
+        tmp_path,
+        **TINY,
+        **settings,
+        poison_file=str(tmp_path / "p.npz"),
+        rows_file=str(tmp_path / "rows.csv"),
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     share = pd.read_csv(tmp_path / "rows.csv").set_index(["victim", "images", "strength"])["share"]
     assert len(share) == 8
     pattern = pd.read_csv(tmp_path / "rows_pattern.csv").to_numpy()
-    assert pattern.shape == (28, 28) and pattern[0, 0] > 0.7 and pattern[0, 10] == 0  # bright and dark squares, and no pixel below 0
+    assert (
+        pattern.shape == (28, 28) and pattern[0, 0] > 0.7 and pattern[0, 10] == 0
+    )  # bright and dark squares, and no pixel below 0
     assert share["clean", "target", 0.0] > 0.5 > share["clean", "others", 1.0]
     assert share["poisoned", "others", 1.0] > 0.5 > share["poisoned", "others", 0.0]

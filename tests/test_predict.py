@@ -5,20 +5,34 @@ import pandas as pd
 import pytest
 from scipy.stats import binom, norm
 
-from pacd import predict as e
 from pacd.certify import bound, lower_bound
-from pacd.metrics import acr
+from study import predict as e
+from study.intervals import acr
 
 POPULATIONS = {
     "one hump": lambda g, size: g.normal(4, 1.2, size),
     "nearly all at the cap": lambda g, size: g.normal(5, 1, size),
-    "two humps, as after poisoning": lambda g, size: np.where(g.random(size) < 0.3, g.normal(0.3, 1, size), g.normal(4, 0.8, size)),
+    "two humps, as after poisoning": lambda g, size: np.where(
+        g.random(size) < 0.3, g.normal(0.3, 1, size), g.normal(4, 0.8, size)
+    ),
 }
 
 
 def rows(t, n, generator, sigma=0.5):
     lost = generator.binomial(n, norm.sf(t))
-    return bound(pd.DataFrame({"label": 0, "guess": 0, "n": n, "alpha": 0.001, "sigma": sigma, "count_0": n - lost, "count_1": lost}))
+    return bound(
+        pd.DataFrame(
+            {
+                "label": 0,
+                "guess": 0,
+                "n": n,
+                "alpha": 0.001,
+                "sigma": sigma,
+                "count_0": n - lost,
+                "count_1": lost,
+            }
+        )
+    )
 
 
 @pytest.mark.parametrize("name", POPULATIONS)
@@ -26,7 +40,10 @@ def test_prediction_is_close_and_its_interval_honest(name):
     generator, errors, inside = np.random.default_rng(0), [], 0
     for _ in range(8):
         t = POPULATIONS[name](generator, 200)
-        prediction, truth = e.predict_acr(rows(t, 1900, generator), resamples=15), acr(rows(t, 100_000, generator))
+        prediction, truth = (
+            e.predict_acr(rows(t, 1900, generator), resamples=15),
+            acr(rows(t, 100_000, generator)),
+        )
         errors.append(prediction.predicted_acr / truth - 1)
         inside += prediction.low < truth < prediction.high
     assert abs(np.mean(errors)) < 0.01  # the claim of the module, 1 %

@@ -3,10 +3,10 @@
 import json
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
-import tomllib
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -19,8 +19,12 @@ LOCK = [Requirement(line) for line in (ROOT / "requirements.lock").read_text().s
 
 def test_one_list_of_dependencies():
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    assert all(str(pin.specifier).startswith("==") for pin in LOCK), "the lock holds exact versions only"
-    missing = {canonicalize_name(Requirement(d).name) for d in declared} - {canonicalize_name(pin.name) for pin in LOCK}
+    assert all(str(pin.specifier).startswith("==") for pin in LOCK), (
+        "the lock holds exact versions only"
+    )
+    missing = {canonicalize_name(Requirement(d).name) for d in declared} - {
+        canonicalize_name(pin.name) for pin in LOCK
+    }
     assert not missing, f"run `make lock`: {missing}"
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     assert environment["dependencies"][-1] == {"pip": ["-r requirements.lock", "-e ."]}
@@ -29,8 +33,19 @@ def test_one_list_of_dependencies():
 def test_the_lock_is_what_is_installed():
     from importlib.metadata import version
 
-    wanted = {"jupyter-book", "numpy", "papermill", "pydantic", "scipy", "snakemake", "torch", "torchvision"}
-    pins = [pin for pin in LOCK if pin.name in wanted and (pin.marker is None or pin.marker.evaluate())]
+    wanted = {
+        "jupyter-book",
+        "numpy",
+        "papermill",
+        "pydantic",
+        "scipy",
+        "snakemake",
+        "torch",
+        "torchvision",
+    }
+    pins = [
+        pin for pin in LOCK if pin.name in wanted and (pin.marker is None or pin.marker.evaluate())
+    ]
     assert {pin.name for pin in pins} == wanted
     assert all(version(pin.name).split("+")[0] in pin.specifier for pin in pins)
 
@@ -50,10 +65,25 @@ def test_pacd_is_thin():
 def test_pacd_knows_neither_notebooks_nor_grid_nor_plots():
     """But for the ledger of claims, which joins claims with the grid's rows."""
     for path in set((ROOT / "pacd").glob("*.py")) - {ROOT / "pacd" / "claims.py"}:
-        assert not re.search(r"^\s*(import|from) (matplotlib|seaborn|plotly|papermill|snakemake|profiles|book)\b", path.read_text(), re.M), path
+        assert not re.search(
+            r"^\s*(import|from) (matplotlib|seaborn|plotly|papermill|snakemake|profiles|book)\b",
+            path.read_text(),
+            re.M,
+        ), path
 
 
-@pytest.mark.parametrize("wrong, sentence", [("PROFILE=smkoe", "PROFILE must be one of "), ("EXPERIMENT=haedline", "EXPERIMENT must be one of headline, ")])
+@pytest.mark.parametrize(
+    "wrong, sentence",
+    [
+        ("PROFILE=smkoe", "PROFILE must be one of "),
+        ("EXPERIMENT=haedline", "EXPERIMENT must be one of headline, "),
+    ],
+)
 def test_make_passes_on_what_is_wrong(wrong, sentence):
-    done = subprocess.run(["make", "--old-file=.venv/installed", "study", wrong], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        ["make", "--old-file=.venv/installed", "study", wrong],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode and sentence in done.stderr and "not '" in done.stderr

@@ -1,7 +1,6 @@
-"""The page that certifies again: its JavaScript, run in Chromium, against SciPy, pacd.certify and pacd.metrics."""
+"""The page that certifies again: its JavaScript, run in Chromium, against SciPy, pacd.certify and study.intervals."""
 
 import os
-import sys
 from pathlib import Path
 
 import browser
@@ -12,37 +11,69 @@ from scipy import stats
 
 from pacd.certify import bound, counts_of, lower_bound
 from pacd.certify import recertify as certify_again
-from pacd.metrics import abstention, acr, certified_accuracy, mean_interval, paired_drop, probit_p
+from study import recertify
+from study.intervals import (
+    abstention,
+    acr,
+    certified_accuracy,
+    mean_interval,
+    paired_drop,
+    probit_p,
+)
 
 BOOK = Path(__file__).parents[1] / "book"
 BUILT = Path(os.environ.get("PACD_BOOK") or BOOK / "_build" / "html") / "recertify.html"
 SCRIPT = (BOOK / "recertify.js").read_text(encoding="utf-8")
-sys.path.insert(0, str(BOOK))
-import recertify  # noqa: E402
 
 in_browser = pytest.mark.skipif(bool(browser.missing()), reason=browser.missing())
 
 
-def made_rows(trainer, sigma, attack, n=1000, strength=1.5, stop_wrong=False, seeds=(0, 1, 2), points=20):
+def made_rows(
+    trainer, sigma, attack, n=1000, strength=1.5, stop_wrong=False, seeds=(0, 1, 2), points=20
+):
     """Rows with counts of classes 0 to 2 and label 1, every tenth guess wrong; the first point wins every draw."""
     rng = np.random.default_rng(len(attack) + n)
     size = len(seeds) * points
-    p = stats.norm.cdf(rng.normal(strength, 1, size)) * (np.arange(size) % points > 0) + (np.arange(size) % points == 0)
+    p = stats.norm.cdf(rng.normal(strength, 1, size)) * (np.arange(size) % points > 0) + (
+        np.arange(size) % points == 0
+    )
     guess = np.where(np.arange(size) % 10 == 9, 2, 1)
     k = rng.binomial(n, p) * (~(stop_wrong & (guess == 2)))
     rest = np.where(stop_wrong & (guess == 2), 0, n - k)
     seed, index = np.divmod(np.arange(size), points)
-    rows = pd.DataFrame({"seed": np.array(seeds)[seed], "index": 100 + index, "label": 1, "guess": guess, "n": k + rest})
-    rows = rows.assign(alpha=0.001, sigma=sigma, noise_seed=7, count_0=rest, count_1=np.where(guess == 1, k, 0), count_2=np.where(guess == 2, k, 0))
+    rows = pd.DataFrame(
+        {
+            "seed": np.array(seeds)[seed],
+            "index": 100 + index,
+            "label": 1,
+            "guess": guess,
+            "n": k + rest,
+        }
+    )
+    rows = rows.assign(
+        alpha=0.001,
+        sigma=sigma,
+        noise_seed=7,
+        count_0=rest,
+        count_1=np.where(guess == 1, k, 0),
+        count_2=np.where(guess == 2, k, 0),
+    )
     return bound(rows).assign(trainer=trainer, attack=attack)
 
 
 @pytest.fixture(scope="module")
 def rows():
-    cells = [("gaussian", 0.5, a, 1000, s) for a, s in (("none", 1.5), ("first_order", 0.3), ("uniform", 0.8))]
-    cells += [("macer", 0.25, a, 100_000, s, True) for a, s in (("none", 2.0), ("first_order", 0.5))]
+    cells = [
+        ("gaussian", 0.5, a, 1000, s)
+        for a, s in (("none", 1.5), ("first_order", 0.3), ("uniform", 0.8))
+    ]
+    cells += [
+        ("macer", 0.25, a, 100_000, s, True) for a, s in (("none", 2.0), ("first_order", 0.5))
+    ]
     made = pd.concat([made_rows(*cell) for cell in cells], ignore_index=True)
-    return made[(made["attack"] != "uniform") | (made["seed"] > 0)]  # a control of which one victim is still missing
+    return made[
+        (made["attack"] != "uniform") | (made["seed"] > 0)
+    ]  # a control of which one victim is still missing
 
 
 @pytest.fixture(scope="module")
@@ -78,15 +109,28 @@ def test_codes_hold_the_counts(rows):
         expected = []
         for _, row in table.iterrows():
             lost = cell["n"] - row[f"count_{row['guess']}"]
-            expected.append(None if row["prediction"] == -2 else lost if row["guess"] == row["label"] else -1 - lost)
+            expected.append(
+                None
+                if row["prediction"] == -2
+                else lost
+                if row["guess"] == row["label"]
+                else -1 - lost
+            )
         assert sum(cell["codes"], []) == expected
-        assert (cell["seeds"], cell["index"]) == ([0, 1, 2][cell["attack"] == "uniform" :], list(range(100, 120)))
+        assert (cell["seeds"], cell["index"]) == (
+            [0, 1, 2][cell["attack"] == "uniform" :],
+            list(range(100, 120)),
+        )
         assert (cell["alpha"], cell["noise_seed"]) == (0.001, 7)
 
 
 def test_a_cell_may_be_stopped_everywhere(rows):
-    stopped = cell_of(rows, ("macer", 0.25, "first_order")).assign(n=0, count_0=0, count_1=0, count_2=0, prediction=-2, radius=0.0)
-    (_, cell) = recertify.compact(pd.concat([cell_of(rows, ("macer", 0.25, "none")), stopped]))["cells"]
+    stopped = cell_of(rows, ("macer", 0.25, "first_order")).assign(
+        n=0, count_0=0, count_1=0, count_2=0, prediction=-2, radius=0.0
+    )
+    (_, cell) = recertify.compact(pd.concat([cell_of(rows, ("macer", 0.25, "none")), stopped]))[
+        "cells"
+    ]
     assert cell["n"] == 100_000 and set(sum(cell["codes"], [])) == {None}
 
 
@@ -94,7 +138,10 @@ def test_rows_of_several_experiments_are_refused(rows):
     clean = rows[rows["attack"] == "none"]
     with pytest.raises(ValueError, match="mix several experiments"):
         recertify.compact(pd.concat([clean, clean]))
-    with pytest.raises(ValueError, match=r"alpha must be one number in the rows of \('gaussian', 0.5, 'none'\), not 0.01, 0.001"):
+    with pytest.raises(
+        ValueError,
+        match=r"alpha must be one number in the rows of \('gaussian', 0.5, 'none'\), not 0.01, 0.001",
+    ):
         recertify.compact(clean.assign(alpha=[0.01, *clean["alpha"][1:]]))
     with pytest.raises(ValueError, match="same test points"):
         recertify.compact(clean[1:])
@@ -116,24 +163,51 @@ ALPHAS = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5)
 @in_browser
 def test_bound_and_radius_agree_with_scipy(chromium):
     shares = (0, 0.001, 0.1, 1 / 3, 0.5, 0.501, 0.6, 0.9, 0.99, 0.999, 1)
-    grid = [(k, n, alpha) for n in SIZES for k in sorted({*(int(n * s) for s in shares), 1, n - 1}) for alpha in ALPHAS]
+    grid = [
+        (k, n, alpha)
+        for n in SIZES
+        for k in sorted({*(int(n * s) for s in shares), 1, n - 1})
+        for alpha in ALPHAS
+    ]
     k, n, alpha = np.array(grid).T
     exact = lower_bound(k, n, alpha)
-    found = np.array(run(chromium, "return arguments[0].map(([k, n, alpha]) => recertify.lowerBound(k, n, alpha))", grid))
+    found = np.array(
+        run(
+            chromium,
+            "return arguments[0].map(([k, n, alpha]) => recertify.lowerBound(k, n, alpha))",
+            grid,
+        )
+    )
     assert np.abs(found - exact).max() < 1e-12  # of a probability near 1, so that radii agree too
     sure = exact > 0.5
-    estimates = (np.arange(0, 100_001, 997) + 0.5) / 100_001  # of p_A, as far out as 100,000 draws lead
-    z = run(chromium, "return arguments[0].map(recertify.normalQuantile)", [*found[sure], *estimates, 1 - estimates[0]])
-    assert np.abs(np.array(z) - stats.norm.ppf([*exact[sure], *estimates, 1 - estimates[0]])).max() < 1e-9
+    estimates = (
+        np.arange(0, 100_001, 997) + 0.5
+    ) / 100_001  # of p_A, as far out as 100,000 draws lead
+    z = run(
+        chromium,
+        "return arguments[0].map(recertify.normalQuantile)",
+        [*found[sure], *estimates, 1 - estimates[0]],
+    )
+    assert (
+        np.abs(np.array(z) - stats.norm.ppf([*exact[sure], *estimates, 1 - estimates[0]])).max()
+        < 1e-9
+    )
 
 
 @in_browser
 def test_a_subset_is_the_hypergeometric_quantile(chromium):
     """x is the quantile at u if P(X < x) < u <= P(X <= x); 1e-9 is room for rounding in either library."""
-    grid = [(total, round(total * wins), max(1, round(total * n)), u) for total in (10, 1000, 100_000) for wins in (0, 0.001, 0.3, 0.97, 1)
-            for n in (0.001, 0.02, 0.5, 0.9, 1) for u in (1e-9, 1e-4, 0.2, 0.5, 0.9, 0.9999, 1 - 1e-9)]  # fmt: skip
+    grid = [
+        (total, round(total * wins), max(1, round(total * n)), u)
+        for total in (10, 1000, 100_000)
+        for wins in (0, 0.001, 0.3, 0.97, 1)
+        for n in (0.001, 0.02, 0.5, 0.9, 1)
+        for u in (1e-9, 1e-4, 0.2, 0.5, 0.9, 0.9999, 1 - 1e-9)
+    ]
     total, wins, n, u = np.array(grid).T
-    x = np.array(run(chromium, "return arguments[0].map((draw) => recertify.hypergeometric(...draw))", grid))
+    x = np.array(
+        run(chromium, "return arguments[0].map((draw) => recertify.hypergeometric(...draw))", grid)
+    )
     law = stats.hypergeom(total, wins, n)
     assert (law.cdf(x - 1) <= u + 1e-9).all() and (law.cdf(x) >= u - 1e-9).all()
     assert (x[n == total] == wins[n == total]).all()
@@ -144,7 +218,10 @@ def accepted(draws, law):
     values = np.unique(draws)
     counts = (draws[:, None] <= values).sum(0)
     level = 1e-6 / len(values)
-    below, above = stats.binom.cdf(counts, len(draws), law.cdf(values)), stats.binom.sf(counts - 1, len(draws), law.cdf(values))
+    below, above = (
+        stats.binom.cdf(counts, len(draws), law.cdf(values)),
+        stats.binom.sf(counts - 1, len(draws), law.cdf(values)),
+    )
     return bool((np.minimum(below, above) > level / 2).all())
 
 
@@ -163,10 +240,16 @@ def test_seeded_subsets_have_the_right_distribution(chromium):
 
 def certified(driver, rows, key, n, alpha):
     """(rows of a cell, what the script makes of them); k, radius and probit flat, in the order of the rows."""
-    cell = next(c for c in recertify.compact(rows)["cells"] if [c[name] for name in recertify.KEY] == list(key))
+    cell = next(
+        c
+        for c in recertify.compact(rows)["cells"]
+        if [c[name] for name in recertify.KEY] == list(key)
+    )
     # JSON has no infinity, so a probit of a wrong guess arrives as None.
     result = run(driver, "return recertify.certify(...arguments)", cell, n, alpha)
-    return cell_of(rows, key), result | {name: sum(result[name], []) for name in ("k", "radius", "probit")}
+    return cell_of(rows, key), result | {
+        name: sum(result[name], []) for name in ("k", "radius", "probit")
+    }
 
 
 CELLS = [(("gaussian", 0.5, "first_order"), 1000), (("macer", 0.25, "none"), 100_000)]
@@ -184,7 +267,9 @@ def test_all_draws_give_the_radii_of_the_certifier(chromium, rows, key, n, alpha
     assert found["abstention"] == pytest.approx(abstention(again))
     assert found["stopped"] == pytest.approx((table["prediction"] == -2).mean())
     right = (table["guess"] == table["label"]).to_numpy()
-    assert np.array(found["probit"], float)[right] == pytest.approx(probit_p(table)[right], abs=1e-8)
+    assert np.array(found["probit"], float)[right] == pytest.approx(
+        probit_p(table)[right], abs=1e-8
+    )
 
 
 @in_browser
@@ -202,14 +287,18 @@ def test_fewer_draws_are_certified_from_the_subset(chromium, rows, key, n):
     assert set(np.array(found["radius"])[~drawn]) <= {0}
     # Points are drawn apart, with the hypergeometric variance: mean and squares of their standardised errors.
     variance = n // 5 * (k / n) * (1 - k / n) * (n - n // 5) / (n - 1)
-    z = ((kept - k / 5) / np.sqrt(variance, where=variance > 0, out=np.ones(len(k))))[variance > 10]  # about normal
+    z = ((kept - k / 5) / np.sqrt(variance, where=variance > 0, out=np.ones(len(k))))[
+        variance > 10
+    ]  # about normal
     assert len(z) > 20 and abs(z.sum()) < 4.9 * np.sqrt(len(z))
     assert 5e-7 < stats.chi2.cdf((z**2).sum(), len(z)) < 1 - 5e-7
 
 
 @in_browser
 def test_summaries_are_those_of_the_metrics(chromium, rows):
-    clean, poisoned = (cell_of(rows, ("gaussian", 0.5, attack)) for attack in ("none", "first_order"))
+    clean, poisoned = (
+        cell_of(rows, ("gaussian", 0.5, attack)) for attack in ("none", "first_order")
+    )
     radii = [table["radius"].to_numpy().reshape(3, -1).tolist() for table in (clean, poisoned)]
     found = run(chromium, "return recertify.pairedDrop(...arguments)", *radii)
     drop = paired_drop(clean, poisoned)
@@ -249,43 +338,66 @@ def press(driver, name, keys):
 def test_keyboard_changes_what_is_certified(chromium, page, rows, width):
     from selenium.webdriver.common.keys import Keys
 
-    clean, poisoned = (cell_of(rows, ("gaussian", 0.5, attack)) for attack in ("none", "first_order"))
+    clean, poisoned = (
+        cell_of(rows, ("gaussian", 0.5, attack)) for attack in ("none", "first_order")
+    )
     browser.complaints(chromium, page)  # forget what other tests left on record
     browser.visit(chromium, page + "page.html", width)
     first = shown(chromium)
-    assert first["numbers"] == [pytest.approx([acr(table)] * 2, abs=1e-6) for table in (clean, poisoned)]
+    assert first["numbers"] == [
+        pytest.approx([acr(table)] * 2, abs=1e-6) for table in (clean, poisoned)
+    ]
     assert first["drop"] == pytest.approx(paired_drop(clean, poisoned).drop, abs=1e-6)
     assert (first["alpha"], first["n"], first["radius"]) == (0.001, 1000, 0.5)
 
     control = press(chromium, "b-attack", Keys.ARROW_DOWN)  # paired over the victims that both have
     both = paired_drop(clean[clean["seed"] > 0], cell_of(rows, ("gaussian", 0.5, "uniform")))
-    assert control["drop"] == pytest.approx(both.drop, abs=1e-6) and "paired over 2 victims" in control["sentence"]
+    assert (
+        control["drop"] == pytest.approx(both.drop, abs=1e-6)
+        and "paired over 2 victims" in control["sentence"]
+    )
     assert press(chromium, "b-attack", Keys.ARROW_UP)["numbers"] == first["numbers"]
 
     moved = press(chromium, "alpha", 7 * Keys.ARROW_LEFT)
     again = [certify_again(table, alpha=moved["alpha"]) for table in (clean, poisoned)]
     assert moved["alpha"] == 0.0002
-    assert moved["numbers"] == [pytest.approx([acr(new), acr(old)], abs=1e-6) for new, old in zip(again, (clean, poisoned))]
+    assert moved["numbers"] == [
+        pytest.approx([acr(new), acr(old)], abs=1e-6) for new, old in zip(again, (clean, poisoned))
+    ]
     assert moved["drop"] == pytest.approx(paired_drop(*again).drop, abs=1e-6)
-    assert moved["curve"] != first["curve"] and moved["share"] == first["share"]  # alpha is no part of p_A
+    assert (
+        moved["curve"] != first["curve"] and moved["share"] == first["share"]
+    )  # alpha is no part of p_A
 
     further = press(chromium, "radius", 10 * Keys.ARROW_RIGHT)
     shares = [f"{100 * certified_accuracy(table, [0.6])[0]:.1f} %" for table in again]
     assert [line[3] for line in further["texts"]] == shares and further["radius"] == 0.6
     assert all(f"{share} at 0.60" in further["label"] for share in shares)
-    assert [line[4] for line in further["texts"]] == [f"{100 * abstention(table):.1f} %" for table in again]
+    assert [line[4] for line in further["texts"]] == [
+        f"{100 * abstention(table):.1f} %" for table in again
+    ]
 
-    nothing = press(chromium, "n", Keys.HOME)  # 0.0002^(1/10) is below 1/2: ten draws certify no point
-    assert nothing["n"] == 10 and nothing["numbers"][0][0] == 0 and nothing["sentence"].startswith("The ACR of A is 0")
+    nothing = press(
+        chromium, "n", Keys.HOME
+    )  # 0.0002^(1/10) is below 1/2: ten draws certify no point
+    assert (
+        nothing["n"] == 10
+        and nothing["numbers"][0][0] == 0
+        and nothing["sentence"].startswith("The ACR of A is 0")
+    )
     fewer = press(chromium, "n", 10 * Keys.ARROW_RIGHT)
-    assert fewer["n"] == 100 and 0 < fewer["numbers"][0][0] < min(0.5 * stats.norm.ppf(0.0002 ** (1 / 100)), acr(again[0]))
+    assert fewer["n"] == 100 and 0 < fewer["numbers"][0][0] < min(
+        0.5 * stats.norm.ppf(0.0002 ** (1 / 100)), acr(again[0])
+    )
     assert fewer["share"] != further["share"]
     assert press(chromium, "n", Keys.END)["numbers"] == moved["numbers"]
 
     other = press(chromium, "a-trainer", "M")  # MACER: its other sigma and n, and its stopped rows
     macer = certify_again(cell_of(rows, ("macer", 0.25, "none")), alpha=moved["alpha"])
     assert other["n"] == 1000  # B has no more, and both are certified from as many
-    assert other["numbers"][0][1] == pytest.approx(acr(cell_of(rows, ("macer", 0.25, "none"))), abs=1e-6)
+    assert other["numbers"][0][1] == pytest.approx(
+        acr(cell_of(rows, ("macer", 0.25, "none"))), abs=1e-6
+    )
     press(chromium, "compare", Keys.SPACE)
     alone = press(chromium, "n", Keys.END)
     assert alone["n"] == 100_000 and alone["sentence"] == "" and len(alone["numbers"]) == 1
@@ -310,5 +422,7 @@ def test_built_page_shows_the_acr_of_the_rows(chromium):
         browser.complaints(chromium, base)
         browser.visit(chromium, base + BUILT.name)
         numbers = shown(chromium)["numbers"]
-        assert len(numbers) >= 1 and all(now == pytest.approx(committed, abs=1e-6) for now, committed in numbers)
+        assert len(numbers) >= 1 and all(
+            now == pytest.approx(committed, abs=1e-6) for now, committed in numbers
+        )
         assert browser.complaints(chromium, base) == []

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from pacd import attack, baselines, direct_search, losses, models, names
-from pacd.checked import Checked, SettingsError, Text
+from pacd import attack, controls, direct_search, models, names
 from pacd.data import DataError
-from pacd.experiment import setup, trainer
-from pacd.settings import CuratorSettings, PoisonSettings, ShortcutSettings, VictimSettings
-from profiles import grid
+from study import grid
+from study.checked import Checked, SettingsError, Text
+from study.settings import CuratorSettings, PoisonSettings, ShortcutSettings, VictimSettings
+from study.setup import setup, trainer
 
 DEFAULTS = grid.NOTEBOOK_DEFAULTS
 
@@ -23,46 +23,126 @@ def test_the_notebooks_own_defaults_are_allowed():
 
 
 def test_names_are_those_of_the_method():
-    assert set(names.NORMALISATIONS) == set(models.NORMALISATIONS) and set(names.SEARCHES) == set(direct_search.SEARCHES)
-    assert set(names.METHODS) == set(attack.METHODS) and set(names.BASELINES) == set(baselines.BASELINES)
+    assert set(names.NORMALISATIONS) == set(models.NORMALISATIONS) and set(names.SEARCHES) == set(
+        direct_search.SEARCHES
+    )
+    assert set(names.METHODS) == set(attack.METHODS) and set(names.BASELINES) == set(
+        controls.BASELINES
+    )
 
 
-@pytest.mark.parametrize("kind, change, sentence", [
-    ("victim", {"sgima": 0.25}, "unknown parameter 'sgima'; did you mean 'sigma'\\?"),
-    ("victim", {"zzz": 0.25}, "unknown parameter 'zzz'; known: dataset, "),
-    ("victim", {"sigma": 0.0}, "sigma must be a number above 0, at most a million, not 0.0"),
-    ("victim", {"sigma": float("nan")}, "sigma must be a number above 0, at most a million, not nan"),
-    ("victim", {"lr": 2e6}, "lr must be a number above 0, at most a million, not 2000000.0"),
-    ("victim", {"sigma": "big"}, "sigma must be a number above 0, at most a million, not 'big'"),
-    ("victim", {"alpha": 1.0}, "alpha must be a failure probability between 0 and 1, not 1.0"),
-    ("victim", {"trainer": "gausian"}, "trainer must be one of standard, .*, not 'gausian'; did you mean 'gaussian'\\?"),
-    ("victim", {"seeds": "0,x"}, "seeds must be one or more distinct whole numbers"),
-    ("victim", {"seeds": []}, "seeds must be one or more distinct whole numbers"),
-    ("victim", {"seeds": [1, 1]}, "seeds must be one or more distinct whole numbers from 0 to a billion, such as 0,1,2, not \\[1, 1\\]$"),
-    ("victim", {"n": 0}, "n must be a whole number from 1 to a billion, not 0"),
-    ("victim", {"n": True}, "n must be a whole number from 1 to a billion, not True"),
-    ("victim", {"eight_bit": "yes"}, "eight_bit must be True"),
-    ("victim", {"poison_file": "poison.zip"}, "poison_file must be None for clean data, or the path"),
-    ("victim", {"empirical_steps": -1}, "empirical_steps must be 0 for no attack on the victim, or a whole number of PGD steps"),
-    ("victim", {"poison_file": "a/b.npz", "rows_file": "a/b.csv"}, "rows_file must not be 'a/b.csv': its manifest would take the place of the poison file's"),
-    ("victim", {"seeds": [0, 2**64]}, "seeds must be one or more distinct whole numbers from 0 to a billion"),
-    ("victim", {"threads": 100000}, "threads must be a whole number from 1 to 1024"),
-    ("shortcut", {"poison_file": "p.npz", "strengths": [1.0, 1.0]}, "strengths must be one or more distinct numbers, not \\[1.0, 1.0\\]$"),
-    ("shortcut", {"poison_file": "p.npz", "strengths": [float("nan")]}, "strengths must be one or more distinct numbers"),
-    ("curator", {"poison_file": "b.npz", "rows_file": "b.csv"}, "rows_file must not be 'b.csv'"),
-    ("victim", {"empirical_steps": 3, "precision": "int8"}, "empirical_steps must be 0 with precision 'int8'"),
-    ("victim", {"normalisation": "center"}, "normalisation must be one of centred, none, mnist, not 'center'; did you mean 'centred'\\?"),
-    ("victim", {"noise_seed": 2**31}, "noise_seed must be a whole number from 0 to 2147483647"),
-    ("victim", {"precision": "int4"}, "precision must be one of float32, bfloat16, int8, not 'int4'"),
-    ("victim", {"curation": "jpg"}, "curation must be one of none, .*, not 'jpg'; did you mean 'jpeg'\\?"),
-    ("poison", {"eps_linf": -0.1}, "eps_linf must be a number between 0 and 1, pixel units, not -0.1"),
-    ("poison", {"fraction": 0.0}, "fraction must be a share of the target class"),
-    ("poison", {"attack": "pacd"}, "attack must be one of first_order, .*, not 'pacd'"),
-    ("poison", {"target_class": 8.5}, "target_class must be the number of a class, 0 or above, not 8.5"),
-    ("poison", {"device": "gpu"}, "device must be one of auto, cpu, cuda, not 'gpu'"),
-])
+@pytest.mark.parametrize(
+    "kind, change, sentence",
+    [
+        ("victim", {"sgima": 0.25}, "unknown parameter 'sgima'; did you mean 'sigma'\\?"),
+        ("victim", {"zzz": 0.25}, "unknown parameter 'zzz'; known: dataset, "),
+        ("victim", {"sigma": 0.0}, "sigma must be a number above 0, at most a million, not 0.0"),
+        (
+            "victim",
+            {"sigma": float("nan")},
+            "sigma must be a number above 0, at most a million, not nan",
+        ),
+        ("victim", {"lr": 2e6}, "lr must be a number above 0, at most a million, not 2000000.0"),
+        (
+            "victim",
+            {"sigma": "big"},
+            "sigma must be a number above 0, at most a million, not 'big'",
+        ),
+        ("victim", {"alpha": 1.0}, "alpha must be a failure probability between 0 and 1, not 1.0"),
+        (
+            "victim",
+            {"trainer": "gausian"},
+            "trainer must be one of standard, .*, not 'gausian'; did you mean 'gaussian'\\?",
+        ),
+        ("victim", {"seeds": "0,x"}, "seeds must be one or more distinct whole numbers"),
+        ("victim", {"seeds": []}, "seeds must be one or more distinct whole numbers"),
+        (
+            "victim",
+            {"seeds": [1, 1]},
+            "seeds must be one or more distinct whole numbers from 0 to a billion, such as 0,1,2, not \\[1, 1\\]$",
+        ),
+        ("victim", {"n": 0}, "n must be a whole number from 1 to a billion, not 0"),
+        ("victim", {"n": True}, "n must be a whole number from 1 to a billion, not True"),
+        ("victim", {"eight_bit": "yes"}, "eight_bit must be True"),
+        (
+            "victim",
+            {"poison_file": "poison.zip"},
+            "poison_file must be None for clean data, or the path",
+        ),
+        (
+            "victim",
+            {"empirical_steps": -1},
+            "empirical_steps must be 0 for no attack on the victim, or a whole number of PGD steps",
+        ),
+        (
+            "victim",
+            {"poison_file": "a/b.npz", "rows_file": "a/b.csv"},
+            "rows_file must not be 'a/b.csv': its manifest would take the place of the poison file's",
+        ),
+        (
+            "victim",
+            {"seeds": [0, 2**64]},
+            "seeds must be one or more distinct whole numbers from 0 to a billion",
+        ),
+        ("victim", {"threads": 100000}, "threads must be a whole number from 1 to 1024"),
+        (
+            "shortcut",
+            {"poison_file": "p.npz", "strengths": [1.0, 1.0]},
+            "strengths must be one or more distinct numbers, not \\[1.0, 1.0\\]$",
+        ),
+        (
+            "shortcut",
+            {"poison_file": "p.npz", "strengths": [float("nan")]},
+            "strengths must be one or more distinct numbers",
+        ),
+        (
+            "curator",
+            {"poison_file": "b.npz", "rows_file": "b.csv"},
+            "rows_file must not be 'b.csv'",
+        ),
+        (
+            "victim",
+            {"empirical_steps": 3, "precision": "int8"},
+            "empirical_steps must be 0 with precision 'int8'",
+        ),
+        (
+            "victim",
+            {"normalisation": "center"},
+            "normalisation must be one of centred, none, mnist, not 'center'; did you mean 'centred'\\?",
+        ),
+        ("victim", {"noise_seed": 2**31}, "noise_seed must be a whole number from 0 to 2147483647"),
+        (
+            "victim",
+            {"precision": "int4"},
+            "precision must be one of float32, bfloat16, int8, not 'int4'",
+        ),
+        (
+            "victim",
+            {"curation": "jpg"},
+            "curation must be one of none, .*, not 'jpg'; did you mean 'jpeg'\\?",
+        ),
+        (
+            "poison",
+            {"eps_linf": -0.1},
+            "eps_linf must be a number between 0 and 1, pixel units, not -0.1",
+        ),
+        ("poison", {"fraction": 0.0}, "fraction must be a share of the target class"),
+        ("poison", {"attack": "pacd"}, "attack must be one of first_order, .*, not 'pacd'"),
+        (
+            "poison",
+            {"target_class": 8.5},
+            "target_class must be the number of a class, 0 or above, not 8.5",
+        ),
+        ("poison", {"device": "gpu"}, "device must be one of auto, cpu, cuda, not 'gpu'"),
+    ],
+)
 def test_a_wrong_parameter_is_named(kind, change, sentence):
-    check = {"victim": VictimSettings, "poison": PoisonSettings, "curator": CuratorSettings, "shortcut": ShortcutSettings}[kind].check
+    check = {
+        "victim": VictimSettings,
+        "poison": PoisonSettings,
+        "curator": CuratorSettings,
+        "shortcut": ShortcutSettings,
+    }[kind].check
     with pytest.raises(SettingsError, match="^" + sentence) as caught:
         check({**grid._notebook_defaults(kind), **change})
     assert "\n" not in str(caught.value)
@@ -74,12 +154,25 @@ class ReadsOnly(Checked):
     profile: Text
 
 
-@pytest.mark.parametrize("name, reason", [("a folder.csv", "it is a folder"), ("a file/rows.csv", "File exists|Not a directory"), ("/proc/rows.csv", ""), ("x" * 300 + ".csv", "File name too long")])
-def test_a_result_that_could_not_be_written_is_refused_before_the_computing(tmp_path, monkeypatch, name, reason):
+@pytest.mark.parametrize(
+    "name, reason",
+    [
+        ("a folder.csv", "it is a folder"),
+        ("a file/rows.csv", "File exists|Not a directory"),
+        ("/proc/rows.csv", ""),
+        ("x" * 300 + ".csv", "File name too long"),
+    ],
+)
+def test_a_result_that_could_not_be_written_is_refused_before_the_computing(
+    tmp_path, monkeypatch, name, reason
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a folder.csv").mkdir()
     (tmp_path / "a file").write_text("")
-    with pytest.raises(SettingsError, match=f"^rows_file must be a path where a file can be written, not {name!r} \\(({reason})"):
+    with pytest.raises(
+        SettingsError,
+        match=f"^rows_file must be a path where a file can be written, not {name!r} \\(({reason})",
+    ):
         VictimSettings.from_notebook({**DEFAULTS["victim"], "rows_file": name})
     crafted = {**DEFAULTS["poison"], "poison_file": name.replace("csv", "npz")}
     if name != "a folder.csv":
@@ -87,27 +180,43 @@ def test_a_result_that_could_not_be_written_is_refused_before_the_computing(tmp_
             PoisonSettings.from_notebook(crafted)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a file", "a folder.csv"]
     assert ReadsOnly.from_notebook({"profile": "smoke"}).profile == "smoke"
-    assert VictimSettings.from_notebook({**DEFAULTS["victim"], "rows_file": "new/rows.csv"}).rows_file == "new/rows.csv"
+    assert (
+        VictimSettings.from_notebook({**DEFAULTS["victim"], "rows_file": "new/rows.csv"}).rows_file
+        == "new/rows.csv"
+    )
 
 
-@pytest.mark.parametrize("name, options, sentence", [
-    ("macer", {"draw": 2}, "unknown parameter 'draw'; did you mean 'draws'?"),
-    ("macer", {"draws": 0}, "draws must be a whole number from 1 to a billion, not 0"),
-    ("macer", {"draws": 2.5}, "draws must be a whole number from 1 to a billion, not 2.5"),
-    ("macer", {"lam": -1.0}, "lam must be a number from 0 to a million, not -1.0"),
-    ("macer", {"beta": float("nan")}, "beta must be a number from 0 to a million, not nan"),
-    ("smoothadv", {"steps": True}, "steps must be a whole number from 1 to a billion, not True"),
-    ("smoothadv", {"radius": "1"}, "radius must be a number from 0 to a million, not '1'"),
-    ("smoothadv", {"warmup": -1}, "warmup must be a whole number from 0 to a billion, not -1"),
-    ("standard", {"draws": 2}, "unknown parameter 'draws'; known: none"),
-])
+@pytest.mark.parametrize(
+    "name, options, sentence",
+    [
+        ("macer", {"draw": 2}, "unknown parameter 'draw'; did you mean 'draws'?"),
+        ("macer", {"draws": 0}, "draws must be a whole number from 1 to a billion, not 0"),
+        ("macer", {"draws": 2.5}, "draws must be a whole number from 1 to a billion, not 2.5"),
+        ("macer", {"lam": -1.0}, "lam must be a number from 0 to a million, not -1.0"),
+        ("macer", {"beta": float("nan")}, "beta must be a number from 0 to a million, not nan"),
+        (
+            "smoothadv",
+            {"steps": True},
+            "steps must be a whole number from 1 to a billion, not True",
+        ),
+        ("smoothadv", {"radius": "1"}, "radius must be a number from 0 to a million, not '1'"),
+        ("smoothadv", {"warmup": -1}, "warmup must be a whole number from 0 to a billion, not -1"),
+        ("standard", {"draws": 2}, "unknown parameter 'draws'; known: none"),
+    ],
+)
 def test_a_wrong_option_of_a_trainer_is_named(name, options, sentence):
-    with pytest.raises(SettingsError, match="^" + re.escape(f"trainer_options of {name}: {sentence}")):
+    with pytest.raises(
+        SettingsError, match="^" + re.escape(f"trainer_options of {name}: {sentence}")
+    ):
         trainer(name, options, 0.5)
 
 
 def test_options_reach_the_loss_as_they_were_given():
-    assert trainer("smoothadv", {"warmup": 0, "radius": 2}, 0.5).keywords == {"sigma": 0.5, "warmup": 0, "radius": 2}
+    assert trainer("smoothadv", {"warmup": 0, "radius": 2}, 0.5).keywords == {
+        "sigma": 0.5,
+        "warmup": 0,
+        "radius": 2,
+    }
 
 
 @pytest.mark.parametrize("architecture, side", [("lenet", 15), ("vgg", 15), ("cnn", 3)])
@@ -116,12 +225,19 @@ def test_images_that_are_too_small_for_a_network(architecture, side, tmp_path):
     for side, fits in ((side, False), (side + 1, True)):
         x, y = np.zeros((20, side, side), np.uint8), np.arange(20) % 2
         np.savez(tmp_path / "small.npz", x_train=x, y_train=y, x_test=x, y_test=y)
-        change = {"dataset": str(tmp_path / "small.npz"), "architecture": architecture, "target_class": 1}
+        change = {
+            "dataset": str(tmp_path / "small.npz"),
+            "architecture": architecture,
+            "target_class": 1,
+        }
         settings = VictimSettings.check({**DEFAULTS["victim"], **change})
         if fits:
             assert setup(settings).splits.shape == (1, side, side)
         else:
-            with pytest.raises(SettingsError, match=f"^architecture must be one for images of 1x{side}x{side} .*, not '{architecture}' \\(.*size"):
+            with pytest.raises(
+                SettingsError,
+                match=f"^architecture must be one for images of 1x{side}x{side} .*, not '{architecture}' \\(.*size",
+            ):
                 setup(settings)
 
 
@@ -137,9 +253,16 @@ def test_a_class_that_a_part_of_the_data_lacks(tmp_path, part, size):
     else:
         labels["training"][{"training": train, "validation": val}[part]] = 1
     x = np.zeros((20, 28, 28), np.uint8)
-    np.savez(tmp_path / "set.npz", x_train=x, y_train=labels["training"], x_test=x, y_test=labels["test"])
-    settings = VictimSettings.check({**DEFAULTS["victim"], "dataset": str(tmp_path / "set.npz"), "target_class": 2})
-    with pytest.raises(DataError, match=f"^target_class must have {part} images, and .*set.npz has none of class 2 among its {size}.$"):
+    np.savez(
+        tmp_path / "set.npz", x_train=x, y_train=labels["training"], x_test=x, y_test=labels["test"]
+    )
+    settings = VictimSettings.check(
+        {**DEFAULTS["victim"], "dataset": str(tmp_path / "set.npz"), "target_class": 2}
+    )
+    with pytest.raises(
+        DataError,
+        match=f"^target_class must have {part} images, and .*set.npz has none of class 2 among its {size}.$",
+    ):
         setup(settings)
 
 
@@ -153,33 +276,84 @@ def test_an_unknown_profile_is_refused():
         grid.load("smkoe")
 
 
-@pytest.mark.parametrize("content, sentence", [
-    ("experiments: {one: {victm: {sigma: 0.5}}}", "mine.yaml: experiments: one may hold victim, poison, not 'victm'."),
-    ("kep: true\nexperiments: {}", "mine.yaml may hold kept, data, victim, poison, trainers, experiments, not 'kep'."),
-    ("trainers: {mcer: {}}\nexperiments: {}", f"mine.yaml: trainers may hold {', '.join(names.TRAINERS)}, not 'mcer'."),
-    ("experiments: {one: {victim: {seeds: [0, 1]}, poison: {attack: none}}}", "a profile may not hold 'seeds'"),
-    ("experiments: {one: }", "mine.yaml: experiments: one must hold victim, poison, not None."),
-    ("", "mine.yaml must hold kept, data, victim, poison, trainers, experiments, not None."),
-    ("trainers: {macer: {draws: 4}}\nexperiments: {}", "mine.yaml: trainers: macer may hold victim, poison, not 'draws'."),
-    ("a: [", "mine.yaml must be YAML: while parsing"),
-    ("kept: maybe", "mine.yaml: kept must be true or false, not 'maybe'."),
-    ("data: 5", "mine.yaml: data must hold names with their values, not 5."),
-    ("victim: {1: 2}", "mine.yaml: victim must hold names with their values, not {1: 2}."),
-    ("experiments: [1]", "mine.yaml: experiments must hold names with their values, not [1]."),
-    ("experiments: {one: []}", "mine.yaml: experiments: one must hold victim, poison, not None."),
-    ("experiments: {one: {victim: 3}}", "mine.yaml: experiments: one: victim must hold names with their values, not 3."),
-    ("experiments: {one: {victim: {sigma: []}}}", "mine.yaml: experiments: one: victim must have one value or more for each name, not []."),
-    ("data: {dataset: 5}\nexperiments: {one: {victim: {seed: 0}}}", "mine.yaml: 5, gaussian, sigma 0.5, first_order, seed 0: dataset must be"),
-    ("experiments: {one: {victim: {trainer: [[gaussian]]}, poison: {attack: none}}}", "mine.yaml: mnist5k, ['gaussian'], sigma 0.5, clean, seed 0: trainer must be"),
-    ("experiments: {one: {victim: {lr: 1e-3}, poison: {attack: none}}}", "mine.yaml: mnist5k, gaussian, sigma 0.5, clean, seed 0: lr must be"),
-    ("experiments: {one: {poison: {attack: none, esp_linf: 0.1}}}", "mine.yaml: mnist5k, gaussian, sigma 0.5, clean, seed 0: unknown parameter 'esp_linf'; did you mean 'eps_linf'?"),
-    ("experiments: {one: {poison: {target_class: 3}}}", "mine.yaml: mnist5k, gaussian, sigma 0.5, first_order, seed 0: target_class must be the same for poison and victim, not 3 and 8."),
-    ("experiments:\n  one: {poison: {attack: none}}\n  one: {poison: {attack: uniform}}", "mine.yaml must be YAML: 'one' is twice in one place, which begins in line 2."),
-    ("data: {dataset: 2020-01-01}\nexperiments: {one: {}}", "mine.yaml: 2020-01-01, gaussian, sigma 0.5, first_order, seed 0: dataset must be"),
-    ("experiments: {one: {victim: {seed: 0}, poison: {attack: pacd}}}", "mine.yaml: mnist5k, gaussian, sigma 0.5, pacd, seed 0: attack must be"),
-])
+@pytest.mark.parametrize(
+    "content, sentence",
+    [
+        (
+            "experiments: {one: {victm: {sigma: 0.5}}}",
+            "mine.yaml: experiments: one may hold victim, poison, not 'victm'.",
+        ),
+        (
+            "kep: true\nexperiments: {}",
+            "mine.yaml may hold kept, data, victim, poison, trainers, experiments, not 'kep'.",
+        ),
+        (
+            "trainers: {mcer: {}}\nexperiments: {}",
+            f"mine.yaml: trainers may hold {', '.join(names.TRAINERS)}, not 'mcer'.",
+        ),
+        (
+            "experiments: {one: {victim: {seeds: [0, 1]}, poison: {attack: none}}}",
+            "a profile may not hold 'seeds'",
+        ),
+        ("experiments: {one: }", "mine.yaml: experiments: one must hold victim, poison, not None."),
+        ("", "mine.yaml must hold kept, data, victim, poison, trainers, experiments, not None."),
+        (
+            "trainers: {macer: {draws: 4}}\nexperiments: {}",
+            "mine.yaml: trainers: macer may hold victim, poison, not 'draws'.",
+        ),
+        ("a: [", "mine.yaml must be YAML: while parsing"),
+        ("kept: maybe", "mine.yaml: kept must be true or false, not 'maybe'."),
+        ("data: 5", "mine.yaml: data must hold names with their values, not 5."),
+        ("victim: {1: 2}", "mine.yaml: victim must hold names with their values, not {1: 2}."),
+        ("experiments: [1]", "mine.yaml: experiments must hold names with their values, not [1]."),
+        (
+            "experiments: {one: []}",
+            "mine.yaml: experiments: one must hold victim, poison, not None.",
+        ),
+        (
+            "experiments: {one: {victim: 3}}",
+            "mine.yaml: experiments: one: victim must hold names with their values, not 3.",
+        ),
+        (
+            "experiments: {one: {victim: {sigma: []}}}",
+            "mine.yaml: experiments: one: victim must have one value or more for each name, not [].",
+        ),
+        (
+            "data: {dataset: 5}\nexperiments: {one: {victim: {seed: 0}}}",
+            "mine.yaml: 5, gaussian, sigma 0.5, first_order, seed 0: dataset must be",
+        ),
+        (
+            "experiments: {one: {victim: {trainer: [[gaussian]]}, poison: {attack: none}}}",
+            "mine.yaml: mnist5k, ['gaussian'], sigma 0.5, clean, seed 0: trainer must be",
+        ),
+        (
+            "experiments: {one: {victim: {lr: 1e-3}, poison: {attack: none}}}",
+            "mine.yaml: mnist5k, gaussian, sigma 0.5, clean, seed 0: lr must be",
+        ),
+        (
+            "experiments: {one: {poison: {attack: none, esp_linf: 0.1}}}",
+            "mine.yaml: mnist5k, gaussian, sigma 0.5, clean, seed 0: unknown parameter 'esp_linf'; did you mean 'eps_linf'?",
+        ),
+        (
+            "experiments: {one: {poison: {target_class: 3}}}",
+            "mine.yaml: mnist5k, gaussian, sigma 0.5, first_order, seed 0: target_class must be the same for poison and victim, not 3 and 8.",
+        ),
+        (
+            "experiments:\n  one: {poison: {attack: none}}\n  one: {poison: {attack: uniform}}",
+            "mine.yaml must be YAML: 'one' is twice in one place, which begins in line 2.",
+        ),
+        (
+            "data: {dataset: 2020-01-01}\nexperiments: {one: {}}",
+            "mine.yaml: 2020-01-01, gaussian, sigma 0.5, first_order, seed 0: dataset must be",
+        ),
+        (
+            "experiments: {one: {victim: {seed: 0}, poison: {attack: pacd}}}",
+            "mine.yaml: mnist5k, gaussian, sigma 0.5, pacd, seed 0: attack must be",
+        ),
+    ],
+)
 def test_a_profile_is_checked_before_it_runs(tmp_path, monkeypatch, content, sentence):
-    monkeypatch.setattr(grid, "__file__", str(tmp_path / "grid.py"))
+    monkeypatch.setattr(grid, "PROFILES", tmp_path)
     (tmp_path / "mine.yaml").write_text(content)
     with pytest.raises(SettingsError, match="^" + re.escape(sentence)) as caught:
         grid.load("mine")
@@ -189,21 +363,34 @@ def test_a_profile_is_checked_before_it_runs(tmp_path, monkeypatch, content, sen
 @pytest.mark.parametrize("profile", ["laptop", "paper"])
 def test_smoke_runs_whatever_has_a_name_in_the_larger_profiles(profile):
     """Trainers, networks, attacks, augmentations and all other choices from a list, and switches; not data sets, whose stand-ins are the embedded digits and coloured ones."""
+
     def chosen(name):
         kinds = grid.load(name)._asdict()
-        return {(kind, key, value) for kind in ("victims", "poisons", "curators") for run in kinds[kind].values() for key, value in run.items()
-                if isinstance(value, (str, bool)) and key not in ("dataset", "poison_file", "rows_file", "compiled")}  # fmt: skip
+        return {
+            (kind, key, value)
+            for kind in ("victims", "poisons", "curators")
+            for run in kinds[kind].values()
+            for key, value in run.items()
+            if isinstance(value, (str, bool))
+            and key not in ("dataset", "poison_file", "rows_file", "compiled")
+        }
 
     assert chosen(profile) - chosen("smoke") == set() and len(chosen(profile)) > 40
 
 
 def test_the_paper_profile_has_the_studys_data_sets():
-    assert {victim["dataset"] for victim in grid.load("paper").victims.values()} >= {"mnist", "fashion_mnist", "cifar10"}
+    assert {victim["dataset"] for victim in grid.load("paper").victims.values()} >= {
+        "mnist",
+        "fashion_mnist",
+        "cifar10",
+    }
 
 
 def test_a_misspelt_choice_of_experiment_is_refused():
     grid.check_config({"profile": "smoke", "experiment": "headline"})
-    with pytest.raises(SettingsError, match="^--config may hold profile, experiment, not 'expermient'.$"):
+    with pytest.raises(
+        SettingsError, match="^--config may hold profile, experiment, not 'expermient'.$"
+    ):
         grid.check_config({"expermient": "headline"})
 
 
@@ -215,8 +402,13 @@ def test_a_file_name_that_a_shell_or_snakemake_would_split(tmp_path):
 
 def test_a_change_in_the_profile_renames_only_what_depends_on_it():
     def runs(**poison):
-        plan, content = grid.Grid("t", {}, {}, {}, {}), {"poison": {"steps": 5, **poison}, "experiments": {}}
-        return grid._add(plan, content, {}, {"attack": "none"}), grid._add(plan, content, {}, {"attack": "cg"})
+        plan, content = (
+            grid.Grid("t", {}, {}, {}, {}),
+            {"poison": {"steps": 5, **poison}, "experiments": {}},
+        )
+        return grid._add(plan, content, {}, {"attack": "none"}), grid._add(
+            plan, content, {}, {"attack": "cg"}
+        )
 
     (clean, poisoned), (clean_again, other) = runs(), runs(steps=6)
     assert clean == clean_again and poisoned != other
@@ -225,7 +417,14 @@ def test_a_change_in_the_profile_renames_only_what_depends_on_it():
 def test_a_kept_profile_makes_only_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setattr(grid, "ROOT", tmp_path)
     rows = "data/results/t/{}.csv"
-    plan = grid.Grid("t", {}, {run: {"rows_file": rows.format(run)} for run in "abc"}, {"d": {"rows_file": rows.format("d")}}, {"x": ["a", "b"], "y": ["b", "c", "d"]}, True)
+    plan = grid.Grid(
+        "t",
+        {},
+        {run: {"rows_file": rows.format(run)} for run in "abc"},
+        {"d": {"rows_file": rows.format("d")}},
+        {"x": ["a", "b"], "y": ["b", "c", "d"]},
+        True,
+    )
     path = tmp_path / rows.format("b")
     path.parent.mkdir(parents=True)
     path.touch()
@@ -239,7 +438,11 @@ def test_a_new_parameter_at_its_default_renames_no_committed_rows(monkeypatch):
     given = {**DEFAULTS["victim"], "sigma": 0.25}
     before = grid._name("victim", given, "clean", 0)
     monkeypatch.setitem(grid.NOTEBOOK_DEFAULTS, "victim", {**DEFAULTS["victim"], "brand_new": 1})
-    assert grid._name("victim", {**given, "brand_new": 1}, "clean", 0) == before != grid._name("victim", {**given, "brand_new": 2}, "clean", 0)
+    assert (
+        grid._name("victim", {**given, "brand_new": 1}, "clean", 0)
+        == before
+        != grid._name("victim", {**given, "brand_new": 2}, "clean", 0)
+    )
 
 
 @pytest.mark.parametrize("profile", ["laptop", "paper"])
@@ -252,4 +455,6 @@ def test_committed_rows_are_those_that_the_profile_asks_for(profile):
             made = json.loads(manifest.read_text())["parameters"]
             assert {name: made.get(name, value) for name, value in wanted.items()} == wanted, run
     folder = grid.ROOT / "data" / "results" / profile
-    assert {path.stem for path in folder.glob("*.csv")} <= set(plan.runs), "rows that no experiment asks for"
+    assert {path.stem for path in folder.glob("*.csv")} <= set(plan.runs), (
+        "rows that no experiment asks for"
+    )

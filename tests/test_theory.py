@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pacd import theory as t
+from study import theory as t
 
 BOOK = Path(__file__).resolve().parents[1] / "book"
-MEAN, COV = np.array([1.0, -0.4, 0.3]), np.array([[0.5, 0.1, 0.0], [0.1, 0.3, -0.1], [0.0, -0.1, 0.4]])
+MEAN, COV = (
+    np.array([1.0, -0.4, 0.3]),
+    np.array([[0.5, 0.1, 0.0], [0.1, 0.3, -0.1], [0.0, -0.1, 0.4]]),
+)
 W, B = np.array([0.8, -0.5, 0.4]), -0.3
 
 
@@ -75,18 +78,25 @@ def test_noise_leaves_the_boundary():
             assert (t.target_probability(x, W, B, sigma) > 0.5) == (x @ W + B > 0)
     z = t.signed_distance(MEAN, W, B)
     for factor, side in ((0.999, True), (1.001, False)):  # no larger radius can be certified
-        assert (t.target_probability(MEAN - factor * z * W / np.linalg.norm(W), W, B, 0.5) > 0.5) == side
+        assert (
+            t.target_probability(MEAN - factor * z * W / np.linalg.norm(W), W, B, 0.5) > 0.5
+        ) == side
 
 
 def test_gaussian_acr():
     rng = np.random.default_rng(2)
     for scale in (0.3, 1.0, 3.0):
-        radius = np.maximum(t.signed_distance(rng.multivariate_normal(MEAN, scale * COV, 400_000), W, B), 0)
+        radius = np.maximum(
+            t.signed_distance(rng.multivariate_normal(MEAN, scale * COV, 400_000), W, B), 0
+        )
         value = t.acr(W, B, MEAN, scale * COV)
         assert in_interval(value, radius)
         assert not in_interval(1.02 * value, radius)  # planted
     points = rng.normal(size=(50, 3))
-    assert np.isclose(t.acr_of_points(W, B, points), np.mean([max(0, (x @ W + B) / np.linalg.norm(W)) for x in points]))
+    assert np.isclose(
+        t.acr_of_points(W, B, points),
+        np.mean([max(0, (x @ W + B) / np.linalg.norm(W)) for x in points]),
+    )
 
 
 def test_mean_positive_part():
@@ -96,7 +106,9 @@ def test_mean_positive_part():
     slope = (t.mean_positive_part(mu + e, s) - t.mean_positive_part(mu - e, s)) / (2 * e)
     wider = (t.mean_positive_part(mu, s + e) - t.mean_positive_part(mu, s - e)) / (2 * e)
     assert not np.allclose(slope, t.ndtr(mu), atol=1e-3)  # planted: the spread forgotten
-    assert np.allclose(slope, t.ndtr(mu / s), atol=1e-8) and np.allclose(wider, t._density(mu / s), atol=1e-8)
+    assert np.allclose(slope, t.ndtr(mu / s), atol=1e-8) and np.allclose(
+        wider, t._density(mu / s), atol=1e-8
+    )
     assert (np.diff(H, 2) > -1e-12).all()  # convex in mu
     assert (gap >= -1e-15).all() and np.allclose(gap.max(1), s[:, 0] / np.sqrt(2 * np.pi))
     assert (np.argmax(gap, 1) == 30).all()  # largest where mu = 0
@@ -116,7 +128,9 @@ def augmented(x, y, sigma):
     k = x.shape[1]
     noise = sigma * np.sqrt(k) * np.vstack([np.eye(k), -np.eye(k)])
     X = (x[:, None] + noise).reshape(-1, k)
-    theta = np.linalg.lstsq(np.column_stack([X, np.ones(len(X))]), np.repeat(y, 2 * k), rcond=None)[0]
+    theta = np.linalg.lstsq(np.column_stack([X, np.ones(len(X))]), np.repeat(y, 2 * k), rcond=None)[
+        0
+    ]
     return theta[:-1], theta[-1]
 
 
@@ -129,7 +143,12 @@ def test_augmentation_is_ridge():
     assert agrees(t.ga_penalty(len(x), 0.6))
     assert not agrees(0.6**2) and not agrees(2 * len(x) * 0.6**2)  # planted
     rng, draws = np.random.default_rng(4), 4000
-    X = np.column_stack([np.repeat(x, draws, 0) + 0.6 * rng.normal(size=(len(x) * draws, 3)), np.ones(len(x) * draws)])
+    X = np.column_stack(
+        [
+            np.repeat(x, draws, 0) + 0.6 * rng.normal(size=(len(x) * draws, 3)),
+            np.ones(len(x) * draws),
+        ]
+    )
     sampled = np.linalg.lstsq(X, np.repeat(y, draws), rcond=None)[0]
     assert np.allclose(sampled, np.append(*t.ridge(x, y, t.ga_penalty(len(x), 0.6))), atol=0.01)
 
@@ -147,7 +166,9 @@ def test_learners_share_one_form():
     x, y = two_classes(target=20)
     s = t.summarise(x, y)
     far, near = t.boundary(s.d, s.base, t.ga_rule(s, 1e5)), t.boundary(s.d, s.base, t.mean_rule(s))
-    assert np.allclose(*[np.append(*pair) / np.linalg.norm(pair[0]) for pair in (far, near)], atol=1e-6)
+    assert np.allclose(
+        *[np.append(*pair) / np.linalg.norm(pair[0]) for pair in (far, near)], atol=1e-6
+    )
     with pytest.raises(ValueError, match="both labels"):
         t.summarise(x, np.ones(len(x)))
 
@@ -195,15 +216,21 @@ def test_shift_gradient():
         gradient = t.acr_shift_gradient(v, s, rule, MEAN, COV)
         assert is_gradient(gradient, of_shift, v)
         assert not is_gradient(gradient * 1.001, of_shift, v)  # planted
-        assert not is_gradient(rule.B @ t.acr_gradient(*t.boundary(s.d + v, s.base, rule), MEAN, COV)[0], of_shift, v)
+        assert not is_gradient(
+            rule.B @ t.acr_gradient(*t.boundary(s.d + v, s.base, rule), MEAN, COV)[0], of_shift, v
+        )
     # The first-order statement: at v = 0, m_t = m_+ and isotropic test covariance the gradient is -Phi(D / 2s) d / 2D.
     D = np.linalg.norm(s.d)
     flat = t.acr_shift_gradient(np.zeros(3), s, t.mean_rule(s), s.base + s.d, 0.25 * np.eye(3))
     assert np.allclose(flat, -t.ndtr(D / 2 / 0.5) * s.d / (2 * D))
     for dual, optimum in ((2, t.best_shift), (1, t.best_shift_cube)):
-        drop = t.mean_positive_part(D / 2, 0.5) - t.mean_positive_part(optimum(s.d, 1e-5, 0.0)[1], 0.5)
+        drop = t.mean_positive_part(D / 2, 0.5) - t.mean_positive_part(
+            optimum(s.d, 1e-5, 0.0)[1], 0.5
+        )
         assert np.isclose(drop, t.small_drop(s.d, 1e-5, 0.5, dual), rtol=1e-4)
-        assert not np.isclose(drop, t.small_drop(s.d, 1e-5, 0.5, np.inf), rtol=1e-4)  # planted: the wrong norm
+        assert not np.isclose(
+            drop, t.small_drop(s.d, 1e-5, 0.5, np.inf), rtol=1e-4
+        )  # planted: the wrong norm
 
 
 def test_point_gradient():
@@ -216,11 +243,17 @@ def test_point_gradient():
         return t.acr(*t.ridge(x, y, lam), MEAN, COV)
 
     assert is_gradient(gradient, of_points, x)
-    residual_only = t.ridge_point_gradient(x, y, lam, *t.acr_gradient(*pair, MEAN, COV)) * [1, 1, 0.99]
+    residual_only = t.ridge_point_gradient(x, y, lam, *t.acr_gradient(*pair, MEAN, COV)) * [
+        1,
+        1,
+        0.99,
+    ]
     assert not is_gradient(residual_only, of_points, x)  # planted
     assert np.linalg.matrix_rank(gradient, tol=1e-10) == 2
     s = t.summarise(x, y)  # moving all target points together is the rigid shift
-    assert np.allclose(gradient[y == 1].sum(0), t.acr_shift_gradient(np.zeros(3), s, t.ga_rule(s, 0.4), MEAN, COV))
+    assert np.allclose(
+        gradient[y == 1].sum(0), t.acr_shift_gradient(np.zeros(3), s, t.ga_rule(s, 0.4), MEAN, COV)
+    )
 
 
 def test_offset_and_angle():
@@ -233,7 +266,9 @@ def test_offset_and_angle():
         assert np.isclose(offset + angle, change)
         foot = mean - t.signed_distance(mean, *clean) * clean[0] / np.linalg.norm(clean[0])
         assert np.isclose(offset, t.signed_distance(foot, *poisoned))
-        assert not np.isclose(offset, t.signed_distance(mean, *poisoned))  # planted: the wrong pivot
+        assert not np.isclose(
+            offset, t.signed_distance(mean, *poisoned)
+        )  # planted: the wrong pivot
     s = t.summarise(*two_classes())
     for v in in_ball(rng, 10, 3, 1.0):
         u, rule, D = s.d + v, t.mean_rule(s), np.linalg.norm(s.d)
@@ -255,28 +290,45 @@ def local_minima(values):
 def is_optimum_on_line(D, r, c, optima):
     """Are these all local minima of ACR over [-r, r], the global one first? By search on a grid."""
     grid = np.linspace(-r, r, 2001)
-    values = np.array([t.mean_positive_part(margin(np.array([v]), np.array([D]), c), 10.0) for v in grid])
+    values = np.array(
+        [t.mean_positive_part(margin(np.array([v]), np.array([D]), c), 10.0) for v in grid]
+    )
     found = grid[local_minima(values)]
-    return sorted(optima) == pytest.approx(sorted(found)) and optima[0] == pytest.approx(grid[np.argmin(values)])
+    return sorted(optima) == pytest.approx(sorted(found)) and optima[0] == pytest.approx(
+        grid[np.argmin(values)]
+    )
 
 
 def test_optimum_on_a_line():
     D, counts = 1.5, set()
     for r in (0.2, 0.7, 1.2):
-        for c in (-1.0, 0.0, 0.5 * (D - r) ** 2, 0.9 * (D**2 - r**2), 1.1 * (D**2 - r**2), 1.5 * (D + r) ** 2):
+        for c in (
+            -1.0,
+            0.0,
+            0.5 * (D - r) ** 2,
+            0.9 * (D**2 - r**2),
+            1.1 * (D**2 - r**2),
+            1.5 * (D + r) ** 2,
+        ):
             optima = t.local_optima_line(D, r, c)
             counts.add(len(optima))
             assert is_optimum_on_line(D, r, c, optima), (r, c)
             v, left = t.best_shift(np.array([D]), r, c)
-            assert v[0] == pytest.approx(optima[0]) and left == pytest.approx(margin(v, np.array([D]), c))
+            assert v[0] == pytest.approx(optima[0]) and left == pytest.approx(
+                margin(v, np.array([D]), c)
+            )
             assert not is_optimum_on_line(D, r, c, [-optima[0]])  # planted: the other end
     assert counts == {1, 2}
     sigma = t.switch_noise(0.2, 0.3, D, 0.7)
     assert np.isclose(t.imbalance(0.2, 0.3, sigma), D**2 - 0.7**2)
-    assert np.isnan(t.switch_noise(0.2, 30.0, D, 0.7))  # so much variance that it points towards the others anyway
+    assert np.isnan(
+        t.switch_noise(0.2, 30.0, D, 0.7)
+    )  # so much variance that it points towards the others anyway
     c = D**2 - 0.5 * 0.7**2  # between the right switch D^2 - r^2 and the planted one, D^2
     assert is_optimum_on_line(D, 0.7, c, t.local_optima_line(D, 0.7, c))
-    assert not is_optimum_on_line(D, 0.7, c, t.local_optima_line(D, 0.7, c)[::-1])  # planted: the order at c < D^2
+    assert not is_optimum_on_line(
+        D, 0.7, c, t.local_optima_line(D, 0.7, c)[::-1]
+    )  # planted: the order at c < D^2
 
 
 def test_beyond_the_gap_on_a_line():
@@ -306,8 +358,12 @@ def test_optimum_in_a_ball():
             for c in (0.0, 0.9 * (D**2 - r**2), 1.1 * (D**2 - r**2), 3 * D**2):
                 v, left = t.best_shift(d, r, c)
                 assert is_optimal(v, left, ring, d, c)
-                assert not is_optimal(-v, margin(-v, d, c), ring, d, c)  # planted: the other direction
-                assert not is_optimal(v, 1.01 * left + 1e-3, ring, d, c)  # planted: a wrong constant
+                assert not is_optimal(
+                    -v, margin(-v, d, c), ring, d, c
+                )  # planted: the other direction
+                assert not is_optimal(
+                    v, 1.01 * left + 1e-3, ring, d, c
+                )  # planted: a wrong constant
     with pytest.raises(ValueError, match="r < "):
         t.best_shift(d, D, 0.0)
     for v in in_ball(rng, 3000, k, 2 * D):  # beyond the gap: -(D + r) / 2, equal classes
@@ -340,12 +396,16 @@ def test_optimum_in_a_cube():
         d = rng.normal(size=k) + 0.1
         D = np.linalg.norm(d)
         r = 0.5 * min(D / np.sqrt(k), np.abs(d).max())
-        cube = [r * np.array(e) for e in product((-1, 1), repeat=k)] + list(rng.uniform(-r, r, (2000, k)))
+        cube = [r * np.array(e) for e in product((-1, 1), repeat=k)] + list(
+            rng.uniform(-r, r, (2000, k))
+        )
         for c in (-0.5, 0.0, 0.5 * (D**2 - k * r**2)):
             v, left = t.best_shift_cube(d, r, c)
             assert is_optimal(v, left, cube, d, c)
             ball = r * d / np.abs(d).max()
-            assert not is_optimal(ball, margin(ball, d, c), cube, d, c)  # planted: along d, the direction of L2
+            assert not is_optimal(
+                ball, margin(ball, d, c), cube, d, c
+            )  # planted: along d, the direction of L2
     with pytest.raises(ValueError):
         t.best_shift_cube(d, 1.01 * D / np.sqrt(k), 0.0)
 
@@ -403,7 +463,9 @@ def test_fraction():
         return bool((drops >= rho * drops[-1] - 1e-12).all())
 
     drops = drop(t.best_shift, 0.9 * D)
-    assert np.allclose(drops, t.mean_positive_part(D / 2, s) - t.mean_positive_part((D - rho * 0.9 * D) / 2, s))
+    assert np.allclose(
+        drops, t.mean_positive_part(D / 2, s) - t.mean_positive_part((D - rho * 0.9 * D) / 2, s)
+    )
     assert at_least_its_share(drops)
     assert (drops <= rho * 0.9 * D / 2).all()  # never more than half the shift of the mean
     assert not at_least_its_share(np.sin(rho * np.pi / 4) ** 2)  # planted: a convex curve
@@ -427,7 +489,9 @@ def test_floor():
     v, left = t.best_shift(s.d, r, 0.0)
     assert np.isclose(left, (D - r) / 2)  # attained: the floor is tight
     assert left < (D - r / 2) / 2  # planted: half the slope is no floor
-    near = t.boundary(s.d + v, s.base, t.mean_rule(s))  # well separated: ACR itself comes down to the floor
+    near = t.boundary(
+        s.d + v, s.base, t.mean_rule(s)
+    )  # well separated: ACR itself comes down to the floor
     assert np.isclose(t.acr(*near, s.base + s.d, 0.01 * np.eye(3)), (D - r) / 2, rtol=1e-6)
 
 
@@ -439,19 +503,27 @@ def test_floor_of_each_point():
     def holds(floor, sigma):
         for _ in range(300):
             moved = x.copy()
-            moved[:10] += in_ball(rng, 10, 3, eps) if rng.integers(2) else in_ball(rng, 1, 3, eps)[0]
+            moved[:10] += (
+                in_ball(rng, 10, 3, eps) if rng.integers(2) else in_ball(rng, 1, 3, eps)[0]
+            )
             if t.signed_distance(s.base + s.d, *t.ridge(moved, y, t.ga_penalty(30, sigma))) < floor:
                 return False
         return True
 
     for sigma in (0.5, 1.0, 3.0):
-        assert 0 < t.margin_floor_points(s, sigma, eps, rho) and holds(t.margin_floor_points(s, sigma, eps, rho), sigma)
-    assert not holds(t.signed_distance(s.base + s.d, *t.ridge(x, y, t.ga_penalty(30, 3.0))), 3.0)  # planted: no fall
+        assert 0 < t.margin_floor_points(s, sigma, eps, rho) and holds(
+            t.margin_floor_points(s, sigma, eps, rho), sigma
+        )
+    assert not holds(
+        t.signed_distance(s.base + s.d, *t.ridge(x, y, t.ga_penalty(30, 3.0))), 3.0
+    )  # planted: no fall
     D = np.linalg.norm(s.d)
     limit = (D - rho * eps) / 2
     assert np.isclose(t.margin_floor_points(s, 1e4, eps, rho), limit)
     x[:10] += eps * s.d / D  # the poison that attains the limit
-    assert np.isclose(t.signed_distance(s.base + s.d, *t.ridge(x, y, t.ga_penalty(30, 1e4))), limit, rtol=1e-6)
+    assert np.isclose(
+        t.signed_distance(s.base + s.d, *t.ridge(x, y, t.ga_penalty(30, 1e4))), limit, rtol=1e-6
+    )
     assert t.margin_floor_points(s, 0.1, 3.0, 1.0) == -np.inf
 
 
@@ -517,9 +589,13 @@ def test_sign_attack_lands_on_the_corner():
     c = t.imbalance(s.p, 0.05, sigma)
     v, left = t.best_shift_cube(s.d, r, c)
     landed = sign_attack(x, y, sigma, r, s.base + s.d, 0.05 * np.eye(4))
-    assert np.allclose(landed, v) and not np.allclose(landed, r * s.d / np.abs(s.d).max())  # planted: along d
+    assert np.allclose(landed, v) and not np.allclose(
+        landed, r * s.d / np.abs(s.d).max()
+    )  # planted: along d
     moved = x + np.where(y[:, None] == 1, landed, 0)
-    assert np.isclose(t.signed_distance(s.base + s.d, *t.ridge(moved, y, t.ga_penalty(len(x), sigma))), left)
+    assert np.isclose(
+        t.signed_distance(s.base + s.d, *t.ridge(moved, y, t.ga_penalty(len(x), sigma))), left
+    )
 
 
 def test_sign_attack_can_be_trapped_on_a_line():
@@ -566,9 +642,20 @@ def test_general_attack_lands_on_the_corner():
     labels = torch.tensor((y + 1) // 2)
     splits = Splits(images, labels, images[:40], labels[:40], images[:0], labels[:0])
     method = Method(
-        solver="cg", class_wise=True, step=0.005, inner_steps=5, restart=1000, warmup=300, inner_lr=0.02, clean_batch=120,
-        poison_batch=120, hyper_batch=120, solve_batch=120, temperature=4.0, damping=0.0,
-    )  # fmt: skip
+        solver="cg",
+        class_wise=True,
+        step=0.005,
+        inner_steps=5,
+        restart=1000,
+        warmup=300,
+        inner_lr=0.02,
+        clean_batch=120,
+        poison_batch=120,
+        hyper_batch=120,
+        solve_batch=120,
+        temperature=4.0,
+        damping=0.0,
+    )
     loss = lambda model, x, y, **kw: linear_loss(model, x, y, sigma=0.1, **kw)  # noqa: E731
     state = torch.random.get_rng_state()
     setting = {"target_class": 1, "eps_linf": 0.03, "sigma": 0.1, "steps": 30}
@@ -579,7 +666,11 @@ def test_general_attack_lands_on_the_corner():
     assert np.allclose(shifts, v, atol=1e-6)
     moved = x.copy()
     moved[index.numpy()] += shifts
-    assert np.isclose(t.signed_distance(x[y == 1].mean(0), *t.ridge(moved, y, t.ga_penalty(120, 0.1))), left, atol=1e-6)
+    assert np.isclose(
+        t.signed_distance(x[y == 1].mean(0), *t.ridge(moved, y, t.ga_penalty(120, 0.1))),
+        left,
+        atol=1e-6,
+    )
 
 
 # ---- the chapter: its statements, its figure, its rows
@@ -601,8 +692,12 @@ def test_every_statement_is_proved_and_names_its_test():
     for label, block in statements():
         assert "```{prf:proof}" in block, f"{label} has no proof"
         named = re.findall(r"`(test_\w+)`", block)
-        assert named and all(name in globals() for name in named), f"{label} names {named or 'no test'}"
-        assert f"`{label}`" in (BOOK / "theory" / "index.md").read_text(), f"{label} is not in the chapter's table"
+        assert named and all(name in globals() for name in named), (
+            f"{label} names {named or 'no test'}"
+        )
+        assert f"`{label}`" in (BOOK / "theory" / "index.md").read_text(), (
+            f"{label} is not in the chapter's table"
+        )
 
 
 def test_functions_name_their_statement():
@@ -629,9 +724,13 @@ def test_figure_table_is_the_theory(figures):
         assert same_boundary((w, b), pair)
         assert np.isclose(acr, t.acr(*pair, mean, figures.CLEAN.cov))
         assert np.linalg.norm(v) <= figures.EPS[k] + 1e-9
-    v = table[:, 4, 8, 3]  # the page says: at small sigma away from the others, at the largest towards them
+    v = table[
+        :, 4, 8, 3
+    ]  # the page says: at small sigma away from the others, at the largest towards them
     assert v[0] > 0 > v[-1]
-    assert len(figures.PoisonFigure().to_html()) < 300_000  # bytes in the page beside the shared library
+    assert (
+        len(figures.PoisonFigure().to_html()) < 300_000
+    )  # bytes in the page beside the shared library
 
 
 def test_figure_sliders_in_a_browser(figures, tmp_path):
@@ -644,16 +743,16 @@ def test_figure_sliders_in_a_browser(figures, tmp_path):
     (tmp_path / "plotly.min.js").symlink_to(library)
     head = '<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,"><script src="plotly.min.js"></script>'
     (tmp_path / "index.html").write_text(head + figures.PoisonFigure().to_html())
-    change = (
-        "const e = document.getElementById(arguments[0]); e.value = arguments[1]; e.dispatchEvent(new Event('input'));"
-    )
+    change = "const e = document.getElementById(arguments[0]); e.value = arguments[1]; e.dispatchEvent(new Event('input'));"
     with browser.served(tmp_path) as base, browser.chromium() as driver:
         for width in (1200, 390):
             browser.visit(driver, base + "index.html", width)
             for i, j, k in ((0, 0, 0), (6, 4, 12), (3, 2, 7)):
                 for name, value in (("sigma", i), ("rho", j), ("eps", k)):
                     driver.execute_script(change, f"poison-{name}", int(value))
-                readout = driver.execute_script("return document.getElementById('poison-readout').textContent")
+                readout = driver.execute_script(
+                    "return document.getElementById('poison-readout').textContent"
+                )
                 clean, poisoned = figures.table()[i, j, [0, k], 5]
                 assert f"{clean:.2f} on clean data, {poisoned:.2f} on poisoned data" in readout
                 # what is drawn: the boundary, and as many wrong test points as the theory finds
@@ -664,7 +763,9 @@ def test_figure_sliders_in_a_browser(figures, tmp_path):
                 z = t.signed_distance(figures.example_points()[2], w, b)
                 assert len(data[4][0]) == (z <= 0).sum() and len(data[3][0]) == (z > 0).sum()
                 assert np.allclose(t.signed_distance(np.array(data[6]).T, w, b), 0, atol=0.02)
-            labels = driver.execute_script("return [...document.querySelectorAll('input')].map(e => e.labels.length)")
+            labels = driver.execute_script(
+                "return [...document.querySelectorAll('input')].map(e => e.labels.length)"
+            )
             assert labels == [1, 1, 1]
             assert driver.execute_script("return document.documentElement.scrollWidth") <= width
         assert not browser.complaints(driver, base)
@@ -676,18 +777,31 @@ def test_prediction_rows_are_the_closed_form(figures):
     rows, prediction, parameters = figures.read()
     splits = load("mnist5k")
     keep = (splits.y_train == 8) | (splits.y_train == 3)
-    x, y = splits.x_train[keep].flatten(1).double().numpy(), np.where(splits.y_train[keep] == 8, 1, -1)
+    x, y = (
+        splits.x_train[keep].flatten(1).double().numpy(),
+        np.where(splits.y_train[keep] == 8, 1, -1),
+    )
     clean = t.summarise(x, y)
     x8 = x[y == 1]
     moved = x.copy()
     moved[y == 1] = np.clip(x8 + 0.1 * np.sign(clean.d), 0, 1)
     after = t.summarise(moved, y)
-    for learner, rule in (("mean", t.mean_rule(after)), ("ga", t.ga_rule(after, parameters["sigma"]))):
-        row = prediction[(prediction["learner"] == learner) & np.isclose(prediction["eps"], 0.1)].iloc[0]
+    for learner, rule in (
+        ("mean", t.mean_rule(after)),
+        ("ga", t.ga_rule(after, parameters["sigma"])),
+    ):
+        row = prediction[
+            (prediction["learner"] == learner) & np.isclose(prediction["eps"], 0.1)
+        ].iloc[0]
         pair = t.boundary(after.d, after.base, rule)
         assert np.isclose(row["acr"], t.acr(*pair, x8.mean(0), np.cov(x8.T, bias=True)), atol=1e-4)
     exact = figures.acr_table(rows, "distance").groupby(["model", "eps"])["value"].mean()
-    for model, learner in (("mean", "mean"), ("ga least squares", "ga")):  # the claim of the page, with room
+    for model, learner in (
+        ("mean", "mean"),
+        ("ga least squares", "ga"),
+    ):  # the claim of the page, with room
         for eps in (0.0, 0.05, 0.1):
-            row = prediction[(prediction["learner"] == learner) & np.isclose(prediction["eps"], eps)].iloc[0]
+            row = prediction[
+                (prediction["learner"] == learner) & np.isclose(prediction["eps"], eps)
+            ].iloc[0]
             assert abs(exact[model, eps] / row["acr"] - 1) < 0.1

@@ -28,7 +28,9 @@ def serve_libraries(app, config):
 
 def load_plotly(app, pagename, templatename, context, doctree):
     if "Plotly.newPlot" in context.get("body", ""):
-        app.add_js_file("plotly.min.js")  # not deferred: the figures' own scripts run while the page is read
+        app.add_js_file(
+            "plotly.min.js"
+        )  # not deferred: the figures' own scripts run while the page is read
 
 
 def setup(app):

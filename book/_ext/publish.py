@@ -11,11 +11,19 @@ def add_buttons(app, config):
     if not repository:
         return
     if not re.fullmatch(r"https://[^/\s]+/\S+", repository):
-        raise ConfigError(f"REPOSITORY must be the https address of a public repository, not {repository!r}.")
+        raise ConfigError(
+            f"REPOSITORY must be the https address of a public repository, not {repository!r}."
+        )
     config.html_theme_options |= {
-        "repository_url": repository, "repository_branch": "main", "path_to_docs": "book", "use_repository_button": True,
-        "launch_buttons": {"notebook_interface": "jupyterlab", "binderhub_url": "https://mybinder.org"},
-    }  # fmt: skip
+        "repository_url": repository,
+        "repository_branch": "main",
+        "path_to_docs": "book",
+        "use_repository_button": True,
+        "launch_buttons": {
+            "notebook_interface": "jupyterlab",
+            "binderhub_url": "https://mybinder.org",
+        },
+    }
 
 
 def setup(app):

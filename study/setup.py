@@ -7,13 +7,13 @@ import numpy as np
 import torch
 
 from pacd.attack import METHODS, method, poison
-from pacd.baselines import LEARNED, PATTERNS, craft, learn
-from pacd.checked import SettingsError, options_of
+from pacd.controls import LEARNED, PATTERNS, craft, learn
 from pacd.data import DataError, Splits, load
 from pacd.direct_search import SEARCHES, search
 from pacd.int8 import check_device, quantised
 from pacd.losses import TRAINERS
 from pacd.models import make_model
+from study.checked import SettingsError, options_of
 
 
 class Setup(NamedTuple):
@@ -37,21 +37,37 @@ def setup(settings):
     device = "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"
     torch.set_num_threads(settings.threads)
     loss = trainer(settings.trainer, settings.trainer_options, settings.sigma)
-    splits = load(settings.dataset, settings.data_root, settings.split_seed, settings.train_size).to(device)
+    splits = load(
+        settings.dataset, settings.data_root, settings.split_seed, settings.train_size
+    ).to(device)
     if settings.target_class >= splits.classes:
-        raise DataError(f"target_class must be below {splits.classes} for {settings.dataset}, not {settings.target_class}.")
-    for part, labels in (("training", splits.y_train), ("validation", splits.y_val), ("test", splits.y_test)):
+        raise DataError(
+            f"target_class must be below {splits.classes} for {settings.dataset}, not {settings.target_class}."
+        )
+    for part, labels in (
+        ("training", splits.y_train),
+        ("validation", splits.y_val),
+        ("test", splits.y_test),
+    ):
         if settings.target_class not in labels:
-            raise DataError(f"target_class must have {part} images, and {settings.dataset} has none of class {settings.target_class} among its {len(labels)}.")
+            raise DataError(
+                f"target_class must have {part} images, and {settings.dataset} has none of class {settings.target_class} among its {len(labels)}."
+            )
 
     def model(seed):
-        return make_model(settings.architecture, splits.shape, splits.classes, seed, settings.normalisation).to(device)
+        return make_model(
+            settings.architecture, splits.shape, splits.classes, seed, settings.normalisation
+        ).to(device)
 
     try:
-        make_model(settings.architecture, splits.shape, splits.classes, 0).eval()(torch.zeros(1, *splits.shape))
+        make_model(settings.architecture, splits.shape, splits.classes, 0).eval()(
+            torch.zeros(1, *splits.shape)
+        )
     except RuntimeError as error:
         size, reason = "x".join(map(str, splits.shape)), str(error).splitlines()[0]
-        raise SettingsError(f"architecture must be one for images of {size} (C x H x W), not {settings.architecture!r} ({reason}).") from error
+        raise SettingsError(
+            f"architecture must be one for images of {size} (C x H x W), not {settings.architecture!r} ({reason})."
+        ) from error
     return Setup(splits, loss, model)
 
 
@@ -64,7 +80,9 @@ def chosen_attack(name, options):
     if name in SEARCHES:
         return search(options)
     if options:
-        raise SettingsError(f"attack_options must be empty for the control {name!r}, not {options}.")
+        raise SettingsError(
+            f"attack_options must be empty for the control {name!r}, not {options}."
+        )
     return partial(craft, pattern=PATTERNS[name])
 
 
@@ -106,4 +124,7 @@ def certified_network(precision, splits, sigma):
 def accuracy(model, splits, target_class):
     """Accuracy of the network itself, without noise, on all test images and on those of the target class."""
     correct = torch.cat([model(x).argmax(1) for x in splits.x_test.split(1000)]) == splits.y_test
-    return {"all": correct.float().mean().item(), "target": correct[splits.y_test == target_class].float().mean().item()}
+    return {
+        "all": correct.float().mean().item(),
+        "target": correct[splits.y_test == target_class].float().mean().item(),
+    }

@@ -9,16 +9,25 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from pacd import theory
-from pacd.metrics import mean_interval
-from pacd.results import ROOT, manifest_path
+from study import theory
+from study.intervals import mean_interval
+from study.results import ROOT, manifest_path
 
 # Okabe and Ito's palette: told apart with any colour vision; symbols and dashes repeat the distinction.
-BLUE, ORANGE, GREEN, VERMILION, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#767676"
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, GREY = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#767676",
+)
 
 # The example of the interactive figure: a smaller target class, and a covariance that is not isotropic, so that the
 # boundary can both move and turn.
-CLEAN = theory.Summary(np.array([2.0, 0.0]), np.array([-1.0, 0.0]), np.array([[0.35, 0.18], [0.18, 0.35]]), 0.3)
+CLEAN = theory.Summary(
+    np.array([2.0, 0.0]), np.array([-1.0, 0.0]), np.array([[0.35, 0.18], [0.18, 0.35]]), 0.3
+)
 EPS = np.linspace(0, 1.6, 17)
 SIGMA = np.array([0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5])
 RHO = np.array([0.1, 0.25, 0.5, 0.75, 1.0])
@@ -74,7 +83,10 @@ def _line(w, b):
 def _circles(x, radius):
     """Closed circles as one broken line."""
     angle = np.append(np.linspace(0, 2 * np.pi, 25), np.nan)
-    return [np.concatenate([c + r * f(angle) for c, r in zip(x[:, i], radius)]) for i, f in enumerate((np.cos, np.sin))]
+    return [
+        np.concatenate([c + r * f(angle) for c, r in zip(x[:, i], radius)])
+        for i, f in enumerate((np.cos, np.sin))
+    ]
 
 
 def _dots(x, name, color, symbol, opacity=0.7):
@@ -98,7 +110,12 @@ def _plane(i, j, k):
         _path(*_circles(test, np.maximum(z, 0)), "certified radius", color=BLUE, width=0.6),
         _dots(test[z > 0], "target, clean test, right", BLUE, "circle", 1),
         _dots(test[z <= 0], "target, clean test, wrong", "black", "x", 1),
-        _path(*_line(table()[i, j, 0, :2], table()[i, j, 0, 2]).T, "boundary, clean data", color="black", dash="dash"),
+        _path(
+            *_line(table()[i, j, 0, :2], table()[i, j, 0, 2]).T,
+            "boundary, clean data",
+            color="black",
+            dash="dash",
+        ),
         _path(*_line(w, b).T, "boundary, poisoned data", color=VERMILION, width=3),
     ]
 
@@ -108,7 +125,9 @@ def _curve(i, j, k):
     acr, marker = table()[i, j, :, 5], {"size": 12, "color": VERMILION}
     return [
         go.Scatter(x=EPS, y=acr, name="ACR", mode="lines", line={"color": BLUE}, showlegend=False),
-        go.Scatter(x=EPS[[k]], y=acr[[k]], name="ACR now", mode="markers", marker=marker, showlegend=False),
+        go.Scatter(
+            x=EPS[[k]], y=acr[[k]], name="ACR now", mode="markers", marker=marker, showlegend=False
+        ),
     ]
 
 
@@ -133,27 +152,37 @@ class PoisonFigure:
         fig = make_subplots(1, 2, column_widths=[0.66, 0.34])
         fig.add_traces(_plane(i, j, k), rows=1, cols=1)
         fig.add_traces(_curve(i, j, k), rows=1, cols=2)
-        fig.update_layout(template="plotly_white", height=480, margin={"l": 40, "r": 10, "t": 10, "b": 40})
+        fig.update_layout(
+            template="plotly_white", height=480, margin={"l": 40, "r": 10, "t": 10, "b": 40}
+        )
         fig.update_layout(legend={"orientation": "h", "y": -0.14}, dragmode=False)
         fig.update_xaxes(range=[-3.4, 3.6], constrain="domain", row=1, col=1)
         fig.update_yaxes(range=[-2.5, 2.5], scaleanchor="x", constrain="domain", row=1, col=1)
         fig.update_xaxes(title="ε", range=[0, EPS[-1]], fixedrange=True, row=1, col=2)
         top = 1.05 * table()[..., 5].max()
-        fig.update_yaxes(title="ACR of the target class", range=[0, top], fixedrange=True, row=1, col=2)
+        fig.update_yaxes(
+            title="ACR of the target class", range=[0, top], fixedrange=True, row=1, col=2
+        )
         return fig
 
     def to_html(self):
         """Sliders, plot and the script that joins them; plotly.min.js comes from the page."""
         data = {
             "table": table().round(3).tolist(),
-            "EPS": EPS.round(3).tolist(), "SIGMA": SIGMA.tolist(), "RHO": RHO.tolist(),
-            "target": example_points()[1].tolist(), "test": example_points()[2].tolist(),
-        }  # fmt: skip
+            "EPS": EPS.round(3).tolist(),
+            "SIGMA": SIGMA.tolist(),
+            "RHO": RHO.tolist(),
+            "target": example_points()[1].tolist(),
+            "test": example_points()[2].tolist(),
+        }
         script = SCRIPT.replace("DATA", json.dumps(data, separators=(",", ":")))
         plot = self.figure().to_html(
-            full_html=False, include_plotlyjs=False, div_id="poison-plot", post_script=script,
+            full_html=False,
+            include_plotlyjs=False,
+            div_id="poison-plot",
+            post_script=script,
             config={"displayModeBar": False, "scrollZoom": False},
-        )  # fmt: skip
+        )
         return f'<div class="poison-figure" style="overflow:hidden;padding:0 8px">{self._controls()}{plot}</div>'
 
     def _controls(self):
@@ -172,14 +201,19 @@ class PoisonFigure:
                 f'<input id="poison-{name}" type="range" min="0" max="{len(values) - 1}" step="1" value="{at}" '
                 f'aria-valuetext="{value}" style="width:100%"></div>'
             )
-        grid = "display:grid;gap:0.3em 1.5em;grid-template-columns:repeat(auto-fit,minmax(170px,1fr))"
+        grid = (
+            "display:grid;gap:0.3em 1.5em;grid-template-columns:repeat(auto-fit,minmax(170px,1fr))"
+        )
         return (
             f'<div role="group" aria-label="Settings of the figure" style="{grid}">{sliders}</div>'
             '<p id="poison-readout" role="status" style="margin:0.6em 0"></p>'
         )
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        return {"application/vnd.plotly.v1+json": json.loads(self.figure().to_json()), "text/html": self.to_html()}
+        return {
+            "application/vnd.plotly.v1+json": json.loads(self.figure().to_json()),
+            "text/html": self.to_html(),
+        }
 
 
 # Redraws what depends on the sliders, and stacks the two panels on a narrow page. Its only arithmetic is the signed
@@ -252,16 +286,37 @@ def plot_line_optima():
     """ACR against the shift on a line for three sizes of the imbalance constant c; global optima are filled."""
     D, r, s = 1.5, 0.9, 0.4
     shifts = np.linspace(-r, r, 301)
-    cases = [(0.4 * (D**2 - r**2), BLUE, "-"), (D**2 - r**2, GREEN, "--"), (1.7 * (D**2 - r**2), VERMILION, "-.")]
+    cases = [
+        (0.4 * (D**2 - r**2), BLUE, "-"),
+        (D**2 - r**2, GREEN, "--"),
+        (1.7 * (D**2 - r**2), VERMILION, "-."),
+    ]
     figure, axis = plt.subplots(figsize=(6.4, 3.4))
     for c, color, dash in cases:
         value = lambda v: theory.mean_positive_part(D - (D + v + c / (D + v)) / 2, s)  # noqa: B023, E731
-        axis.plot(shifts, value(shifts), color=color, ls=dash, label=f"$c = {c / (D**2 - r**2):.1f}\\,(D^2 - r^2)$")
+        axis.plot(
+            shifts,
+            value(shifts),
+            color=color,
+            ls=dash,
+            label=f"$c = {c / (D**2 - r**2):.1f}\\,(D^2 - r^2)$",
+        )
         optima = theory.local_optima_line(D, r, c)
         best = min(map(value, optima))
         for v in optima:
-            axis.plot(v, value(v), "o", color=color, mfc=color if np.isclose(value(v), best) else "white", ms=8)
-    axis.set(xlabel="shift $v$ of the target's training mean", ylabel="ACR of the target class", ylim=(0, None))
+            axis.plot(
+                v,
+                value(v),
+                "o",
+                color=color,
+                mfc=color if np.isclose(value(v), best) else "white",
+                ms=8,
+            )
+    axis.set(
+        xlabel="shift $v$ of the target's training mean",
+        ylabel="ACR of the target class",
+        ylim=(0, None),
+    )
     axis.legend(frameon=False)
     figure.tight_layout()
     return figure
@@ -294,13 +349,44 @@ def digits_table(eps=0.1):
     for title, name in (("embedded digits", "linear_vs_lenet"), ("MNIST", "linear_vs_lenet_mnist")):
         rows, prediction, _ = read(name)
         predicted = prediction.set_index(["learner", "eps"])["acr"]
-        for model, learner in (("mean", "mean"), ("ga least squares", "ga"), ("ga logistic", "ga"), ("lenet", None)):
-            table = acr_table(rows[rows["model"] == model], "distance" if learner else "radius").pivot(index="seed", columns="eps", values="value")
+        for model, learner in (
+            ("mean", "mean"),
+            ("ga least squares", "ga"),
+            ("ga logistic", "ga"),
+            ("lenet", None),
+        ):
+            table = acr_table(
+                rows[rows["model"] == model], "distance" if learner else "radius"
+            ).pivot(index="seed", columns="eps", values="value")
             mean, low, high = (100 * value for value in mean_interval(1 - table[eps] / table[0.0]))
-            error = f"{100 * abs(table[eps].mean() / predicted[learner, eps] - 1):.0f} %" if learner else ""
-            points = rows.loc[rows["model"] == model, ["point", "distance" if learner else "radius"]].dropna()["point"].nunique()
-            lines.append((title, MODELS[model][0], f"{mean:.0f} % [{low:.0f}, {high:.0f}]", error, points, len(table)))
-    columns = ["data", "classifier", "lost ACR (95 % over seeds)", "error of the closed form", "test 8s", "seeds"]
+            error = (
+                f"{100 * abs(table[eps].mean() / predicted[learner, eps] - 1):.0f} %"
+                if learner
+                else ""
+            )
+            points = (
+                rows.loc[rows["model"] == model, ["point", "distance" if learner else "radius"]]
+                .dropna()["point"]
+                .nunique()
+            )
+            lines.append(
+                (
+                    title,
+                    MODELS[model][0],
+                    f"{mean:.0f} % [{low:.0f}, {high:.0f}]",
+                    error,
+                    points,
+                    len(table),
+                )
+            )
+    columns = [
+        "data",
+        "classifier",
+        "lost ACR (95 % over seeds)",
+        "error of the closed form",
+        "test 8s",
+        "seeds",
+    ]
     return pd.DataFrame(lines, columns=columns).style.hide(axis="index")
 
 
@@ -309,11 +395,24 @@ def plot_digits(rows, prediction):
     figure, axis = plt.subplots(figsize=(6.4, 3.8))
     for learner, name in (("mean", "mean"), ("ga", "ga least squares")):
         curve = prediction[prediction["learner"] == learner]
-        axis.plot(curve["eps"], curve["acr"], color=MODELS[name][1], label=f"closed form, {MODELS[name][0]}")
+        axis.plot(
+            curve["eps"],
+            curve["acr"],
+            color=MODELS[name][1],
+            label=f"closed form, {MODELS[name][0]}",
+        )
     _points(axis, acr_table(rows, "distance"))
     floor = prediction[prediction["learner"] == "mean"]
-    axis.plot(floor["eps"], floor["floor"].clip(lower=0), color=GREY, ls=":", label="floor, mean-difference")
-    axis.set(xlabel="$\\epsilon$ (L-inf, pixel units)", ylabel="ACR of clean test 8s", ylim=(0, None))
+    axis.plot(
+        floor["eps"],
+        floor["floor"].clip(lower=0),
+        color=GREY,
+        ls=":",
+        label="floor, mean-difference",
+    )
+    axis.set(
+        xlabel="$\\epsilon$ (L-inf, pixel units)", ylabel="ACR of clean test 8s", ylim=(0, None)
+    )
     axis.legend(frameon=False, fontsize=8)
     figure.tight_layout()
     return figure
@@ -328,7 +427,9 @@ def plot_lenet(rows):
     for name, group in table.groupby("model"):
         axis.plot(group.groupby("eps")["value"].mean(), color=MODELS[name][1], lw=1)
     _points(axis, table)
-    axis.set(xlabel="$\\epsilon$ (L-inf, pixel units)", ylabel="ACR / ACR on clean data", ylim=(0, None))
+    axis.set(
+        xlabel="$\\epsilon$ (L-inf, pixel units)", ylabel="ACR / ACR on clean data", ylim=(0, None)
+    )
     axis.legend(frameon=False, fontsize=8)
     figure.tight_layout()
     return figure
@@ -337,7 +438,9 @@ def plot_lenet(rows):
 def plot_offset_angle(prediction):
     """The two parts of the lost margin of the mean 8 against eps."""
     figure, axes = plt.subplots(1, 2, figsize=(6.8, 3), sharey=True)
-    for axis, (learner, name) in zip(axes, (("mean", "mean-difference"), ("ga", "least squares, GA"))):
+    for axis, (learner, name) in zip(
+        axes, (("mean", "mean-difference"), ("ga", "least squares, GA"))
+    ):
         part = prediction[prediction["learner"] == learner]
         axis.plot(part["eps"], part["offset"], color=BLUE, label="offset")
         axis.plot(part["eps"], part["angle"], color=VERMILION, ls="--", label="angle")
@@ -351,4 +454,12 @@ def plot_offset_angle(prediction):
 def _points(axis, table):
     for name, group in table.groupby("model"):
         label, color, marker = MODELS[name]
-        axis.plot(group["eps"], group["value"], marker, color=color, mfc="none", ms=6, label=f"trained, {label}")
+        axis.plot(
+            group["eps"],
+            group["value"],
+            marker,
+            color=color,
+            mfc="none",
+            ms=6,
+            label=f"trained, {label}",
+        )

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import report
 
 from pacd.certify import STOPPED, counts_of
+from study import report
 
 KEY = ["trainer", "sigma", "attack"]
 DASH = {"-": "none", "--": "7 4", ":": "2 3"}  # SVG's for report.ATTACK_STYLE
@@ -24,9 +24,18 @@ def compact(rows):
     ValueError
         If a cell is not one table of seeds and points, or its draws, alpha or noise seed are not one number.
     """
-    cells = [{**dict(zip(KEY, key)), **_cell(table, key, rows["n"].max())} for key, table in rows.groupby(KEY, sort=False)]
-    trainers = {t: {"name": report.TRAINER_NAME[t], "colour": report.TRAINER_COLOUR[t]} for t in rows["trainer"].unique()}
-    attacks = {a: {"name": report.attack_name(a), "dash": DASH[report.ATTACK_STYLE.get(a, ":")]} for a in rows["attack"].unique()}
+    cells = [
+        {**dict(zip(KEY, key)), **_cell(table, key, rows["n"].max())}
+        for key, table in rows.groupby(KEY, sort=False)
+    ]
+    trainers = {
+        t: {"name": report.TRAINER_NAME[t], "colour": report.TRAINER_COLOUR[t]}
+        for t in rows["trainer"].unique()
+    }
+    attacks = {
+        a: {"name": report.attack_name(a), "dash": DASH[report.ATTACK_STYLE.get(a, ":")]}
+        for a in rows["attack"].unique()
+    }
     return {"cells": cells, "trainers": trainers, "attacks": attacks}
 
 
@@ -34,21 +43,35 @@ def _cell(table, key, most):
     drawn = table["n"][table["prediction"] != STOPPED]
     constant = {}
     # Where every guess was wrong and stopped, no draws are there and any n is right.
-    for name, values in (("n", drawn if len(drawn) else pd.Series([most])), ("alpha", table["alpha"]), ("noise_seed", table["noise_seed"])):
+    for name, values in (
+        ("n", drawn if len(drawn) else pd.Series([most])),
+        ("alpha", table["alpha"]),
+        ("noise_seed", table["noise_seed"]),
+    ):
         if values.nunique() != 1:
-            raise ValueError(f"{name} must be one number in the rows of {key}, not {', '.join(map(str, values.unique()))}.")
+            raise ValueError(
+                f"{name} must be one number in the rows of {key}, not {', '.join(map(str, values.unique()))}."
+            )
         constant[name] = values.iloc[0].item()
     if table.duplicated(["seed", "index"]).any():
-        raise ValueError(f"rows must hold each test point once a victim seed, but those of {key} mix several experiments.")
+        raise ValueError(
+            f"rows must hold each test point once a victim seed, but those of {key} mix several experiments."
+        )
     k = counts_of(table)[range(len(table)), table["guess"]]
     lost = constant["n"] - k
     code = np.where(table["guess"] == table["label"], lost, -1 - lost)
     if len(table) != table["seed"].nunique() * table["index"].nunique():
-        raise ValueError(f"rows must hold the same test points for every victim seed, but those of {key} do not.")
+        raise ValueError(
+            f"rows must hold the same test points for every victim seed, but those of {key} do not."
+        )
     code = np.where(table["prediction"] == STOPPED, np.nan, code)
     codes = table.assign(code=code).pivot(index="seed", columns="index", values="code")
     listed = [[None if np.isnan(c) else int(c) for c in row] for row in codes.to_numpy()]
-    return constant | {"seeds": codes.index.tolist(), "index": codes.columns.tolist(), "codes": listed}
+    return constant | {
+        "seeds": codes.index.tolist(),
+        "index": codes.columns.tolist(),
+        "codes": listed,
+    }
 
 
 def html(rows):
@@ -56,9 +79,14 @@ def html(rows):
     here = Path(__file__).parent
     parts = {
         "CHOICES": _choices("a", "A") + _choices("b", "B"),
-        "SLIDERS": _slider("alpha", "Failure probability α") + _slider("n", "Draws a point, n") + _slider("radius", "Radius (pixel units, L2)"),
+        "SLIDERS": _slider("alpha", "Failure probability α")
+        + _slider("n", "Draws a point, n")
+        + _slider("radius", "Radius (pixel units, L2)"),
         "DATA": json.dumps(compact(rows), separators=(",", ":")),
-        "SCRIPT": "".join((here / name).read_text(encoding="utf-8") for name in ("recertify.js", "recertify_page.js")),
+        "SCRIPT": "".join(
+            (here / name).read_text(encoding="utf-8")
+            for name in ("recertify.js", "recertify_page.js")
+        ),
     }
     page = FIGURE
     for name, part in parts.items():
@@ -71,7 +99,11 @@ def _choices(side, name):
         f'<label for="recertify-{side}-{field}">{text} <select id="recertify-{side}-{field}"></select></label>'
         for field, text in (("trainer", "Trainer"), ("sigma", "σ"), ("attack", "Training data"))
     )
-    legend = name if side == "a" else f'<label><input type="checkbox" id="recertify-compare" checked> compare with {name}</label>'
+    legend = (
+        name
+        if side == "a"
+        else f'<label><input type="checkbox" id="recertify-compare" checked> compare with {name}</label>'
+    )
     return f'<fieldset id="recertify-{side}"><legend>{legend}</legend>{selects}</fieldset>'
 
 

@@ -24,7 +24,15 @@ def abstention(rows):
 
 
 # Columns that only a poison has: they do not split the side a poison is compared with.
-POISON_ONLY = ("attack", "attack_options", "eps_linf", "fraction", "crafting_trainer", "crafting_architecture", "poison_seed")
+POISON_ONLY = (
+    "attack",
+    "attack_options",
+    "eps_linf",
+    "fraction",
+    "crafting_trainer",
+    "crafting_architecture",
+    "poison_seed",
+)
 
 
 def pairs(rows, by, against="none"):
@@ -33,7 +41,7 @@ def pairs(rows, by, against="none"):
     Parameters
     ----------
     rows : DataFrame
-        As :func:`pacd.results.read_rows` returns.
+        As :func:`study.results.read_rows` returns.
     by : list of str
         The columns that make a cell; ``cell`` is a dict of their values.
     against : str
@@ -95,7 +103,9 @@ def paired_drop(clean, poisoned, level=0.95):
     """
     clean, poisoned = by_seed(clean), by_seed(poisoned)
     if not (clean.index.equals(poisoned.index) and clean.columns.equals(poisoned.columns)):
-        raise ValueError("clean and poisoned rows must have the same victim seeds and the same test points.")
+        raise ValueError(
+            "clean and poisoned rows must have the same victim seeds and the same test points."
+        )
     if len(clean) < 2 or clean.isna().any(axis=None) or poisoned.isna().any(axis=None):
         raise ValueError("an interval needs every point under at least two victim seeds.")
     clean, poisoned = clean.to_numpy(), poisoned.to_numpy()  # (S, P)
@@ -103,14 +113,26 @@ def paired_drop(clean, poisoned, level=0.95):
         raise ValueError("the clean ACR is 0, so its relative drop has no meaning.")
     ratio = poisoned.mean() / clean.mean()
     influence = (poisoned - ratio * clean) / clean.mean()
-    v_seeds, v_points = (influence.mean(axis).var(ddof=1) / influence.shape[1 - axis] for axis in (1, 0))
+    v_seeds, v_points = (
+        influence.mean(axis).var(ddof=1) / influence.shape[1 - axis] for axis in (1, 0)
+    )
     seeds, points = influence.shape
     variance = v_seeds + v_points
-    freedom = variance**2 / (v_seeds**2 / (seeds - 1) + v_points**2 / (points - 1)) if variance > 0 else 1
+    freedom = (
+        variance**2 / (v_seeds**2 / (seeds - 1) + v_points**2 / (points - 1)) if variance > 0 else 1
+    )
     drop, quantile = 1 - ratio, (1 + level) / 2
     half_seeds = stats.t.ppf(quantile, seeds - 1) * np.sqrt(v_seeds)
     half = max(half_seeds, stats.t.ppf(quantile, freedom) * np.sqrt(variance))
-    return Drop(drop, drop - half_seeds, drop + half_seeds, drop - half, drop + half, np.sqrt(v_seeds), np.sqrt(v_points))
+    return Drop(
+        drop,
+        drop - half_seeds,
+        drop + half_seeds,
+        drop - half,
+        drop + half,
+        np.sqrt(v_seeds),
+        np.sqrt(v_points),
+    )
 
 
 def mean_interval(values, level=0.95):
@@ -131,7 +153,12 @@ def ssim(clean, poison):
     """
     clean, poison = np.asarray(clean, float), np.asarray(poison, float)
     window = min(7, (min(clean.shape[2:]) - 1) // 2 * 2 + 1)
-    options = {"win_size": window, "data_range": 1, "channel_axis": 0, "use_sample_covariance": False}
+    options = {
+        "win_size": window,
+        "data_range": 1,
+        "channel_axis": 0,
+        "use_sample_covariance": False,
+    }
     return np.array([structural_similarity(*pair, **options) for pair in zip(clean, poison)])
 
 
@@ -177,7 +204,9 @@ class Bootstrapped(NamedTuple):
     se_points: float
 
 
-def paired_bootstrap(clean, poisoned, statistic, value="radius", *, level=0.95, resamples=2000, seed=0):
+def paired_bootstrap(
+    clean, poisoned, statistic, value="radius", *, level=0.95, resamples=2000, seed=0
+):
     """Bootstrap any comparison of clean and poisoned rows, resampling victim seeds and test points, each as one.
 
     A seed or point that is drawn twice counts twice in both tables, which is the pairing (the pigeonhole bootstrap of
@@ -206,15 +235,22 @@ def paired_bootstrap(clean, poisoned, statistic, value="radius", *, level=0.95, 
     """
     clean, poisoned = by_seed(clean, value), by_seed(poisoned, value)
     if not (clean.index.equals(poisoned.index) and clean.columns.equals(poisoned.columns)):
-        raise ValueError("clean and poisoned rows must have the same victim seeds and the same test points.")
+        raise ValueError(
+            "clean and poisoned rows must have the same victim seeds and the same test points."
+        )
     clean, poisoned = clean.to_numpy(float), poisoned.to_numpy(float)  # (S, P)
     if min(clean.shape) < 2 or not np.isfinite([clean, poisoned]).all():
-        raise ValueError("a bootstrap needs every point under at least two victim seeds, and at least two points.")
+        raise ValueError(
+            "a bootstrap needs every point under at least two victim seeds, and at least two points."
+        )
     generator = np.random.default_rng(seed)
 
     def resampled(over_seeds, over_points):
         for _ in range(resamples):
-            chosen = [generator.integers(size, size=size) if over else np.arange(size) for size, over in zip(clean.shape, (over_seeds, over_points))]
+            chosen = [
+                generator.integers(size, size=size) if over else np.arange(size)
+                for size, over in zip(clean.shape, (over_seeds, over_points))
+            ]
             yield statistic(clean[np.ix_(*chosen)], poisoned[np.ix_(*chosen)])
 
     low, high = np.quantile(list(resampled(True, True)), [(1 - level) / 2, (1 + level) / 2])

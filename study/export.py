@@ -9,7 +9,7 @@ An export is a folder with
   are zero-padded, so that its order of classes is that of the labels and its order within a class that of the rows.
 - ``manifest.json``: :class:`Manifest`.
 
-:mod:`pacd.poison_verify` checks it against the original data.
+:mod:`study.verify` checks it against the original data.
 """
 
 import hashlib
@@ -25,10 +25,10 @@ from PIL import Image
 from pydantic import Field
 
 from pacd.data import load
-from pacd.metrics import distortion
 from pacd.poison_file import PoisonError, apply, promise, read, seal
-from pacd.results import write_json
-from pacd.checked import Checked, SettingsError, Text, allowed
+from study.checked import Checked, SettingsError, Text, allowed
+from study.intervals import distortion
+from study.results import write_json
 
 NPZ, PNG, MANIFEST = "dataset.npz", "train", "manifest.json"
 Hash = Annotated[str, allowed("a SHA-256 in hexadecimal", pattern="^[0-9a-f]{64}$")]
@@ -48,11 +48,17 @@ class Manifest(Source):
     """Of an export. ``png_sha256`` is what ``find train -type f | LC_ALL=C sort | xargs sha256sum | sha256sum`` prints."""
 
     train_sha256: Hash  # of the clean training split, pacd.data.sha256
-    poisoned_indices: Annotated[list[Annotated[int, Field(ge=0)]], allowed("rows of x_train, at least one", min_length=1)]
-    distortion: Annotated[dict[str, float], allowed("a dict of numbers")]  # pacd.metrics.distortion
+    poisoned_indices: Annotated[
+        list[Annotated[int, Field(ge=0)]], allowed("rows of x_train, at least one", min_length=1)
+    ]
+    distortion: Annotated[
+        dict[str, float], allowed("a dict of numbers")
+    ]  # study.intervals.distortion
     poison: Annotated[dict[str, Any], allowed("the parameters of the poison")]
     npz_sha256: Hash
-    png_sha256: Annotated[str | None, allowed("None or a SHA-256 in hexadecimal", pattern="^[0-9a-f]{64}$")]
+    png_sha256: Annotated[
+        str | None, allowed("None or a SHA-256 in hexadecimal", pattern="^[0-9a-f]{64}$")
+    ]
     sha256: Hash  # of this manifest, pacd.poison_file.seal
 
 
@@ -86,7 +92,9 @@ def export(poison, out, data_root=None, png=True):
     x, y = arrays["x_train"], arrays["y_train"]
     absent = sorted(set(range(clean.classes)) - set(y.tolist()))
     if png and absent:
-        raise PoisonError(f"class {absent[0]} has no training image, so ImageFolder would number the classes otherwise; use --no-png.")
+        raise PoisonError(
+            f"class {absent[0]} has no training image, so ImageFolder would number the classes otherwise; use --no-png."
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
         folder = Path(temporary) / "export"
@@ -133,8 +141,10 @@ def as_arrays(splits):
 
 
 def distortion_of(original, changed):
-    """:func:`pacd.metrics.distortion` of uint8 images as they lie in ``dataset.npz``."""
-    return distortion(*(np.moveaxis(x.reshape(*x.shape[:3], -1), 3, 1) / 255 for x in (original, changed)))
+    """:func:`study.intervals.distortion` of uint8 images as they lie in ``dataset.npz``."""
+    return distortion(
+        *(np.moveaxis(x.reshape(*x.shape[:3], -1), 3, 1) / 255 for x in (original, changed))
+    )
 
 
 def png_names(y):
@@ -169,7 +179,10 @@ def _refuse_foreign(out):
         own = {entry.name for entry in out.iterdir()} <= {NPZ, PNG, MANIFEST} and read_manifest(out)
     except (PoisonError, OSError):
         own = False
-    promise(own, f"OUT must be a new or empty folder, or an earlier export, which is replaced; {out} is neither")
+    promise(
+        own,
+        f"OUT must be a new or empty folder, or an earlier export, which is replaced; {out} is neither",
+    )
 
 
 def hash_npz(folder):
@@ -179,7 +192,11 @@ def hash_npz(folder):
 
 def hash_pngs(folder, names):
     """One SHA-256 for all PNGs of an export and their names."""
-    return _hash("".join(f"{_hash((folder / name).read_bytes())}  {name}\n" for name in sorted(names)).encode())
+    return _hash(
+        "".join(
+            f"{_hash((folder / name).read_bytes())}  {name}\n" for name in sorted(names)
+        ).encode()
+    )
 
 
 def _hash(content):

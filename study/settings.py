@@ -5,14 +5,40 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pacd.checked import MOST, Alpha, Checked, Count, NonNegative, Positive, RowsFile, Seed, Seeds, Text, Threads, allowed, distinct, one_of
-from pacd.names import ARCHITECTURES, BASELINES, CURATIONS, METHODS, NORMALISATIONS, SEARCHES, TORCHVISION, TRAINERS
+from pacd.names import (
+    ARCHITECTURES,
+    BASELINES,
+    CURATIONS,
+    METHODS,
+    NORMALISATIONS,
+    SEARCHES,
+    TORCHVISION,
+    TRAINERS,
+)
+from study.checked import (
+    MOST,
+    Alpha,
+    Checked,
+    Count,
+    NonNegative,
+    Positive,
+    RowsFile,
+    Seed,
+    Seeds,
+    Text,
+    Threads,
+    allowed,
+    distinct,
+    one_of,
+)
 
 
 class DataSettings(Checked):
     """Which images."""
 
-    dataset: Annotated[Text, allowed(f"mnist5k, {', '.join(TORCHVISION)} or the path of an .npz file")]
+    dataset: Annotated[
+        Text, allowed(f"mnist5k, {', '.join(TORCHVISION)} or the path of an .npz file")
+    ]
     data_root: Annotated[Text | None, allowed("None or the folder with torchvision's files")]
     split_seed: Seed
     train_size: Annotated[int | None, allowed("None for all, or a whole number, 1 or above", ge=1)]
@@ -22,7 +48,9 @@ class Settings(DataSettings):
     """What both experiments share."""
 
     trainer: one_of(TRAINERS)
-    trainer_options: Annotated[dict[str, Any], allowed("a dict of the trainer's own parameters, such as {'draws': 4}")]
+    trainer_options: Annotated[
+        dict[str, Any], allowed("a dict of the trainer's own parameters, such as {'draws': 4}")
+    ]
     sigma: Positive
     architecture: one_of(ARCHITECTURES)
     normalisation: one_of(NORMALISATIONS)
@@ -35,63 +63,105 @@ class PoisonSettings(Settings):
     """notebooks/poison.ipynb; ``trainer`` is the crafting trainer."""
 
     attack: one_of(METHODS + SEARCHES + BASELINES)
-    attack_options: Annotated[dict[str, Any], allowed("a dict of the method's own parameters, such as {'step': 0.01}; empty for a fixed pattern")]
+    attack_options: Annotated[
+        dict[str, Any],
+        allowed(
+            "a dict of the method's own parameters, such as {'step': 0.01}; empty for a fixed pattern"
+        ),
+    ]
     eps_linf: Annotated[float, allowed("a number between 0 and 1, pixel units", ge=0, le=1)]
-    fraction: Annotated[float, allowed("a share of the target class, above 0 and at most 1", gt=0, le=1)]
+    fraction: Annotated[
+        float, allowed("a share of the target class, above 0 and at most 1", gt=0, le=1)
+    ]
     steps: Count
     seed: Seed
-    poison_file: Annotated[Text | None, allowed("None or the path to write, ending in .npz", pattern=r"\.npz$")]
+    poison_file: Annotated[
+        Text | None, allowed("None or the path to write, ending in .npz", pattern=r"\.npz$")
+    ]
     writes: ClassVar[str] = "poison_file"
 
 
 class ReadsPoison(Settings):
     """What the notebooks share that read a poison file."""
 
-    poison_file: Annotated[Text, allowed("the path of a poison file ending in .npz", pattern=r"\.npz$")]
+    poison_file: Annotated[
+        Text, allowed("the path of a poison file ending in .npz", pattern=r"\.npz$")
+    ]
     rows_file: RowsFile
 
     @model_validator(mode="after")
     def _apart(self):
-        if self.poison_file and self.rows_file and Path(self.poison_file).with_suffix("") == Path(self.rows_file).with_suffix(""):
-            raise ValueError(f"rows_file must not be {self.rows_file!r}: its manifest would take the place of the poison file's")
+        if (
+            self.poison_file
+            and self.rows_file
+            and Path(self.poison_file).with_suffix("") == Path(self.rows_file).with_suffix("")
+        ):
+            raise ValueError(
+                f"rows_file must not be {self.rows_file!r}: its manifest would take the place of the poison file's"
+            )
         return self
 
 
 class VictimSettings(ReadsPoison):
     """notebooks/victim.ipynb; ``trainer`` is the victim trainer."""
 
-    poison_file: Annotated[Text | None, allowed("None for clean data, or the path of a poison file ending in .npz", pattern=r"\.npz$")]
-    eight_bit: bool = allowed("True to train on the poison rounded to 8 bits, False for the float poison")
+    poison_file: Annotated[
+        Text | None,
+        allowed(
+            "None for clean data, or the path of a poison file ending in .npz", pattern=r"\.npz$"
+        ),
+    ]
+    eight_bit: bool = allowed(
+        "True to train on the poison rounded to 8 bits, False for the float poison"
+    )
     seeds: Seeds
     epochs: Count
     batch: Count
     lr: Positive
     schedule: Annotated[Literal["constant", "cosine"], allowed("one of constant, cosine")]
     weight_decay: NonNegative
-    augmentation: Annotated[Literal["none", "crop", "crop_flip"], allowed("one of none, crop, crop_flip")]
+    augmentation: Annotated[
+        Literal["none", "crop", "crop_flip"], allowed("one of none, crop, crop_flip")
+    ]
     curation: one_of(CURATIONS)
-    points: Annotated[int | None, allowed("None for all test points of the class, or a whole number, 1 or above", ge=1)]
+    points: Annotated[
+        int | None,
+        allowed("None for all test points of the class, or a whole number, 1 or above", ge=1),
+    ]
     n0: Count
     n: Count
     alpha: Alpha
     certify_batch: Count
-    precision: Annotated[Literal["float32", "bfloat16", "int8"], allowed("one of float32, bfloat16, int8")]
+    precision: Annotated[
+        Literal["float32", "bfloat16", "int8"], allowed("one of float32, bfloat16, int8")
+    ]
     stop_wrong: bool = allowed("True to make no further draws where the guess is wrong, else False")
     compiled: Annotated[bool | None, allowed("None to compile where it pays, True or False")]
     noise_seed: Annotated[int, allowed("a whole number from 0 to 2147483647", ge=0, lt=2**31)]
-    empirical_steps: Annotated[int, allowed("0 for no attack on the victim, or a whole number of PGD steps up to a thousand", ge=0, le=1000)]
+    empirical_steps: Annotated[
+        int,
+        allowed(
+            "0 for no attack on the victim, or a whole number of PGD steps up to a thousand",
+            ge=0,
+            le=1000,
+        ),
+    ]
 
     @model_validator(mode="after")
     def _differentiable(self):
         if self.empirical_steps and self.precision == "int8":
-            raise ValueError("empirical_steps must be 0 with precision 'int8': an attack needs the gradient that integers do not have")
+            raise ValueError(
+                "empirical_steps must be 0 with precision 'int8': an attack needs the gradient that integers do not have"
+            )
         return self
 
 
 class CuratorSettings(ReadsPoison):
     """notebooks/curator.ipynb; ``trainer`` trains the network whose features and losses the detectors use."""
 
-    eight_bit: bool = allowed("True to look at the poison rounded to 8 bits, False for the float poison")
+    eight_bit: bool = allowed(
+        "True to look at the poison rounded to 8 bits, False for the float poison"
+    )
     epochs: Count
     seed: Seed
 
@@ -103,7 +173,11 @@ class ShortcutSettings(ReadsPoison):
     epochs: Count
     batch: Count
     lr: Positive
-    strengths: Annotated[list[Annotated[float, Field(ge=-MOST, le=MOST)]], AfterValidator(distinct), allowed("one or more distinct numbers", min_length=1)]
+    strengths: Annotated[
+        list[Annotated[float, Field(ge=-MOST, le=MOST)]],
+        AfterValidator(distinct),
+        allowed("one or more distinct numbers", min_length=1),
+    ]
     points: Count
     draws: Count
 
@@ -112,7 +186,10 @@ class LinearSettings(DataSettings):
     """notebooks/linear_vs_lenet.ipynb, the theory's test on digits."""
 
     sigma: Positive
-    eps_linf: Annotated[list[Annotated[float, Field(ge=0, le=1)]], allowed("one or more numbers between 0 and 1", min_length=1)]
+    eps_linf: Annotated[
+        list[Annotated[float, Field(ge=0, le=1)]],
+        allowed("one or more numbers between 0 and 1", min_length=1),
+    ]
     seeds: Seeds
     copies: Count
     epochs: Count

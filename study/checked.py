@@ -5,9 +5,18 @@ import difflib
 import inspect
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    create_model,
+)
 
-from pacd.results import unwritable
+from study.results import unwritable
 
 
 class SettingsError(ValueError):
@@ -40,7 +49,9 @@ def _nearest(word, names):
 def _integers(value):
     """3 and '0,1,2' as lists, because papermill's -p takes no list."""
     if isinstance(value, str):
-        value = [int(part) if part.strip().lstrip("-").isdigit() else part for part in value.split(",")]
+        value = [
+            int(part) if part.strip().lstrip("-").isdigit() else part for part in value.split(",")
+        ]
     return [value] if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -51,7 +62,10 @@ def distinct(values):
 
 
 Text = Annotated[str, StringConstraints(min_length=1)]
-MOST, MOST_WHOLE = 1e6, 10**9  # far above all that makes sense, far below where float32 and int64 end
+MOST, MOST_WHOLE = (
+    1e6,
+    10**9,
+)  # far above all that makes sense, far below where float32 and int64 end
 Positive = Annotated[float, allowed("a number above 0, at most a million", gt=0, le=MOST)]
 NonNegative = Annotated[float, allowed("a number from 0 to a million", ge=0, le=MOST)]
 Count = Annotated[int, allowed("a whole number from 1 to a billion", ge=1, le=MOST_WHOLE)]
@@ -59,18 +73,30 @@ Whole = Seed = Annotated[int, allowed("a whole number from 0 to a billion", ge=0
 Decay = Annotated[float, allowed("a number from 0 to below 1", ge=0, lt=1)]
 Flag = Annotated[bool, allowed("True or False")]
 Seeds = Annotated[
-    list[Seed], BeforeValidator(_integers), AfterValidator(distinct), allowed("one or more distinct whole numbers from 0 to a billion, such as 0,1,2", min_length=1)
+    list[Seed],
+    BeforeValidator(_integers),
+    AfterValidator(distinct),
+    allowed("one or more distinct whole numbers from 0 to a billion, such as 0,1,2", min_length=1),
 ]
-Threads = Annotated[int, allowed("a whole number from 1 to 1024: CPU threads, part of what makes rows repeat", ge=1, le=1024)]
+Threads = Annotated[
+    int,
+    allowed(
+        "a whole number from 1 to 1024: CPU threads, part of what makes rows repeat", ge=1, le=1024
+    ),
+]
 Alpha = Annotated[float, allowed("a failure probability between 0 and 1", gt=0, lt=1)]
-RowsFile = Annotated[Text | None, allowed("None or the path to write, ending in .csv", pattern=r"\.csv$")]
+RowsFile = Annotated[
+    Text | None, allowed("None or the path to write, ending in .csv", pattern=r"\.csv$")
+]
 
 
 class Checked(BaseModel):
     """Parameters of a notebook or of a method: unknown names, wrong types and impossible values are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
-    writes: ClassVar[str] = "rows_file"  # the parameter that names the result, where a notebook has one
+    writes: ClassVar[str] = (
+        "rows_file"  # the parameter that names the result, where a notebook has one
+    )
 
     @classmethod
     def check(cls, values, where=""):
@@ -93,7 +119,9 @@ class Checked(BaseModel):
         papermill lets an unknown name pass; its injected cell is read here, so that a typo is found before any
         computing, as is a result that could not be written after it.
         """
-        injected = [cell for cell in namespace.get("In", []) if cell.lstrip().startswith("# Parameters")][-1:]
+        injected = [
+            cell for cell in namespace.get("In", []) if cell.lstrip().startswith("# Parameters")
+        ][-1:]
         assigned = [
             target.id
             for cell in injected
@@ -105,7 +133,9 @@ class Checked(BaseModel):
         settings = cls.check({name: namespace[name] for name in names if name in namespace})
         path = getattr(settings, cls.writes, None)
         if path and (reason := unwritable(path)):
-            raise SettingsError(f"{cls.writes} must be a path where a file can be written, not {path!r} ({reason}).")
+            raise SettingsError(
+                f"{cls.writes} must be a path where a file can be written, not {path!r} ({reason})."
+            )
         return settings
 
     @classmethod
@@ -115,18 +145,34 @@ class Checked(BaseModel):
             return f"unknown parameter {name!r}{_nearest(name, cls.model_fields) or '; known: ' + (', '.join(cls.model_fields) or 'none')}"
         if error["type"] == "missing":
             return f"parameter {name!r} is missing"
-        reason = str(error.get("ctx", {}).get("error", "")) if error["type"] == "value_error" else ""
+        reason = (
+            str(error.get("ctx", {}).get("error", "")) if error["type"] == "value_error" else ""
+        )
         if not name:
             return reason
         return f"{name} must be {cls.model_fields[name].description or 'of its kind'}, not {error['input']!r}{reason}"
 
 
-UNLESS_ANNOTATED = {bool: Flag, int: Count, float: NonNegative, str: Text}  # by the type of a parameter's default
+UNLESS_ANNOTATED = {
+    bool: Flag,
+    int: Count,
+    float: NonNegative,
+    str: Text,
+}  # by the type of a parameter's default
 
 
 def options_of(function, after):
     """A class that checks the parameters which a function's signature names behind ``after``, by their annotations or else their defaults."""
     parameters = list(inspect.signature(function).parameters.values())
     first = [parameter.name for parameter in parameters].index(after) + 1
-    kinds = {p.name: UNLESS_ANNOTATED.get(type(p.default), Any) if p.annotation is p.empty else p.annotation for p in parameters[first:]}
-    return create_model(function.__name__, __base__=Checked, **{p.name: (kinds[p.name], p.default) for p in parameters[first:]})
+    kinds = {
+        p.name: UNLESS_ANNOTATED.get(type(p.default), Any)
+        if p.annotation is p.empty
+        else p.annotation
+        for p in parameters[first:]
+    }
+    return create_model(
+        function.__name__,
+        __base__=Checked,
+        **{p.name: (kinds[p.name], p.default) for p in parameters[first:]},
+    )

@@ -69,7 +69,9 @@ def predict_acr(rows, n=100_000, alpha=0.001, *, level=0.95, resamples=40, seed=
     points = (sigma**2 * (predicted(fit_density(fit_to), square) - radii**2)).sum() / len(rows) ** 2
     generator = np.random.default_rng(seed)
     samples = (generator.integers(len(right), size=len(right)) for _ in range(resamples))
-    refits = [(sigma * predicted(fit_density(fit_to[sample]))).sum() / len(rows) for sample in samples]
+    refits = [
+        (sigma * predicted(fit_density(fit_to[sample]))).sum() / len(rows) for sample in samples
+    ]
     half = norm.ppf((1 + level) / 2) * np.sqrt(points + np.var(refits, ddof=1))
     return Prediction(acr, acr - half, acr + half)
 
@@ -83,13 +85,17 @@ def likelihood(wins, n):
 def fit_density(fit_to):
     """Maximum penalised likelihood of a density on the grid whose logarithm is a polynomial; (G,), summing to 1."""
     z = np.linspace(-1, 1, len(GRID))
-    basis = np.linalg.qr(z[:, None] ** np.arange(DEGREE + 1))[0][:, 1:] * np.sqrt(len(GRID))  # without the constant
+    basis = np.linalg.qr(z[:, None] ** np.arange(DEGREE + 1))[0][:, 1:] * np.sqrt(
+        len(GRID)
+    )  # without the constant
 
     def loss(a):
         density = softmax(basis @ a)
         evidence = fit_to @ density
         posterior = (fit_to / evidence[:, None]).sum(0) * density
-        return RIDGE * a @ a / 2 - np.log(evidence).sum(), RIDGE * a - basis.T @ (posterior - len(fit_to) * density)
+        return RIDGE * a @ a / 2 - np.log(evidence).sum(), RIDGE * a - basis.T @ (
+            posterior - len(fit_to) * density
+        )
 
     return softmax(basis @ minimize(loss, np.zeros(DEGREE), jac=True, method="L-BFGS-B").x)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from pacd.results import ROOT, device_name, replacing
+from study.results import ROOT, device_name, replacing
 
 FOLDER = ROOT / "data" / "checkpoints"
 
@@ -65,7 +65,10 @@ class Checkpoint:
             return
         spent = self.seconds + now - self.started
         with replacing(self.path) as temporary:
-            torch.save({"parts": [_state(part) for part in parts], "progress": progress, "seconds": spent}, temporary)
+            torch.save(
+                {"parts": [_state(part) for part in parts], "progress": progress, "seconds": spent},
+                temporary,
+            )
         self.kept = now
 
     def remove(self):
@@ -92,15 +95,28 @@ def checkpoint(settings, *data):
         In ``data/checkpoints``; other settings, data, code, torch or device never meet it. The names of files are left out, as
         the data themselves say what was read, and a result may be written elsewhere.
     """
-    code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
-    run = [type(settings).__name__, settings.model_dump(exclude={"rows_file", "poison_file", "data_root"}), [_digest(part) for part in data], code, torch.__version__, device_name(settings)]
+    code = hashlib.sha256(
+        b"".join(path.read_bytes() for path in sorted((ROOT / "pacd").glob("*.py")))
+    ).hexdigest()
+    run = [
+        type(settings).__name__,
+        settings.model_dump(exclude={"rows_file", "poison_file", "data_root"}),
+        [_digest(part) for part in data],
+        code,
+        torch.__version__,
+        device_name(settings),
+    ]
     return Checkpoint(FOLDER / (hashlib.sha256(json.dumps(run).encode()).hexdigest()[:16] + ".pt"))
 
 
 def _digest(part):
     if isinstance(part, torch.nn.Module):
         return [_digest(tensor) for tensor in part.state_dict().values()]
-    return hashlib.sha256(part.cpu().numpy().tobytes()).hexdigest() if isinstance(part, torch.Tensor) else part
+    return (
+        hashlib.sha256(part.cpu().numpy().tobytes()).hexdigest()
+        if isinstance(part, torch.Tensor)
+        else part
+    )
 
 
 def _state(part):

@@ -67,7 +67,11 @@ def device_name(settings):
 def _commit():
     try:
         return subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=ROOT, capture_output=True, text=True, check=True
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
@@ -101,7 +105,7 @@ def read_rows(*paths):
 
     Adds the scalar parameters of the run, ``run``, ``accuracy_all`` and ``accuracy_target`` (of the network itself, without
     noise), and of its poison ``attack`` ("none" for clean data), ``crafting_trainer``, ``crafting_architecture``, ``poison_seed``, its own parameters, such as
-    ``eps_linf``, and its distances from the originals (see :func:`pacd.metrics.distortion`).
+    ``eps_linf``, and its distances from the originals (see :func:`study.intervals.distortion`).
 
     Raises
     ------
@@ -111,12 +115,33 @@ def read_rows(*paths):
     tables = []  # rows from before ``normalisation`` was a parameter are of centred networks
     for path in map(Path, paths):
         facts, rows = json.loads(manifest_path(path).read_text()), pd.read_csv(path)
-        poison = {"attack": "unknown" if facts["poison"] else "none", "trainer": "none", "architecture": "none"} | (facts["poison"] or {})
-        accuracies = pd.DataFrame.from_dict(facts["accuracy"], orient="index").add_prefix("accuracy_").rename(index=int)
-        facts = {"normalisation": "centred", **poison, **(facts.get("distortion") or {}), **facts["parameters"], "run": path.stem}
-        facts |= {f"crafting_{name}": poison[name] for name in ("trainer", "architecture")} | {"poison_seed": poison.get("seed")}
-        for name, options in (("attack_options", poison.get("attack_options", {})), ("trainer_options", facts["trainer_options"])):
+        poison = {
+            "attack": "unknown" if facts["poison"] else "none",
+            "trainer": "none",
+            "architecture": "none",
+        } | (facts["poison"] or {})
+        accuracies = (
+            pd.DataFrame.from_dict(facts["accuracy"], orient="index")
+            .add_prefix("accuracy_")
+            .rename(index=int)
+        )
+        facts = {
+            "normalisation": "centred",
+            **poison,
+            **(facts.get("distortion") or {}),
+            **facts["parameters"],
+            "run": path.stem,
+        }
+        facts |= {f"crafting_{name}": poison[name] for name in ("trainer", "architecture")} | {
+            "poison_seed": poison.get("seed")
+        }
+        for name, options in (
+            ("attack_options", poison.get("attack_options", {})),
+            ("trainer_options", facts["trainer_options"]),
+        ):
             facts[name] = ", ".join(f"{k} = {v}" for k, v in options.items())
-        rows = rows.assign(**{k: v for k, v in facts.items() if k not in rows and not isinstance(v, (list, dict))})
+        rows = rows.assign(
+            **{k: v for k, v in facts.items() if k not in rows and not isinstance(v, (list, dict))}
+        )
         tables.append(rows.join(accuracies, on="seed"))
     return pd.concat(tables, ignore_index=True)

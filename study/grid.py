@@ -17,14 +17,26 @@ from typing import NamedTuple
 
 import yaml
 
-from pacd.checked import SettingsError
 from pacd.names import BASELINES, TRAINERS
-from pacd.results import read_rows
-from pacd.settings import CuratorSettings, PoisonSettings, VictimSettings
+from study.checked import SettingsError
+from study.results import ROOT, read_rows
+from study.settings import CuratorSettings, PoisonSettings, VictimSettings
 
-ROOT = Path(__file__).resolve().parents[1]
+PROFILES = ROOT / "profiles"
 MADE = {"seeds", "rows_file", "poison_file"}  # by the grid
-SHARED = ("dataset", "data_root", "split_seed", "train_size", "trainer", "sigma", "architecture", "normalisation", "target_class", "device", "threads")
+SHARED = (
+    "dataset",
+    "data_root",
+    "split_seed",
+    "train_size",
+    "trainer",
+    "sigma",
+    "architecture",
+    "normalisation",
+    "target_class",
+    "device",
+    "threads",
+)
 
 
 class Grid(NamedTuple):
@@ -45,15 +57,19 @@ class Grid(NamedTuple):
     def missing(self, experiment=None):
         """Runs of one experiment, or of all in their order, whose rows are still to be made (all, unless ``kept``)."""
         if experiment not in (None, *self.experiments):
-            raise SettingsError(f"EXPERIMENT must be one of {', '.join(self.experiments)}, not {experiment!r}.")
+            raise SettingsError(
+                f"EXPERIMENT must be one of {', '.join(self.experiments)}, not {experiment!r}."
+            )
         chosen = self.experiments if experiment is None else [experiment]
         runs = dict.fromkeys(run for name in chosen for run in self.experiments[name])
-        return [run for run in runs if not (self.kept and (ROOT / self.runs[run]["rows_file"]).exists())]
+        return [
+            run for run in runs if not (self.kept and (ROOT / self.runs[run]["rows_file"]).exists())
+        ]
 
 
 def load(profile):
     """Read and check ``profiles/<profile>.yaml``; every run is validated before any of them starts, but for the values of options: they are when it starts."""
-    path = Path(__file__).with_name(f"{profile}.yaml")
+    path = PROFILES / f"{profile}.yaml"
     if not path.exists():
         known = sorted(p.stem for p in path.parent.glob("*.yaml"))
         raise SettingsError(f"PROFILE must be one of {', '.join(known)}, not {profile!r}.")
@@ -62,7 +78,10 @@ def load(profile):
     for name, blocks in content.get("experiments", {}).items():
         runs = {}
         for block in _blocks(blocks):
-            axes = [_product(_axes(content.get(kind, {})) | block.get(kind, {})) for kind in ("victim", "poison")]
+            axes = [
+                _product(_axes(content.get(kind, {})) | block.get(kind, {}))
+                for kind in ("victim", "poison")
+            ]
             for victim, poison in itertools.product(*axes):
                 run = _add(grid, content, victim, poison)
                 runs[run] = True
@@ -78,12 +97,16 @@ def check_config(config):
 
 
 def rows(profile, experiment):
-    """All rows that an experiment has so far (DataFrame; see :func:`pacd.results.read_rows`), and how many runs are missing.
+    """All rows that an experiment has so far (DataFrame; see :func:`study.results.read_rows`), and how many runs are missing.
 
     A kept profile is computed in pieces, so some of its rows may not be there yet; None where there are no rows at all.
     """
     plan = load(profile)
-    paths = [ROOT / plan.victims[run]["rows_file"] for run in plan.experiments[experiment] if run in plan.victims]
+    paths = [
+        ROOT / plan.victims[run]["rows_file"]
+        for run in plan.experiments[experiment]
+        if run in plan.victims
+    ]
     there = [path for path in paths if path.exists()]
     return (read_rows(*there) if there else None), len(paths) - len(there)
 
@@ -96,7 +119,9 @@ class _OnlyOnce(yaml.SafeLoader):
         names = [key.value for key, _ in node.value]
         for name in names:
             if names.count(name) > 1:
-                raise yaml.YAMLError(f"{name!r} is twice in one place, which begins in line {node.start_mark.line + 1}")
+                raise yaml.YAMLError(
+                    f"{name!r} is twice in one place, which begins in line {node.start_mark.line + 1}"
+                )
         return node
 
 
@@ -136,13 +161,17 @@ def _check_parameters(content, where):
     for kind in ("victim", "poison"):
         _only(content.get(kind, {}), None, f"{where}: {kind}")
         if [] in content.get(kind, {}).values():
-            raise SettingsError(f"{where}: {kind} must have one value or more for each name, not [].")
+            raise SettingsError(
+                f"{where}: {kind} must have one value or more for each name, not []."
+            )
 
 
 def _only(content, known, where):
     """No name but the known ones, or a misspelt block would be passed over and its defaults run in its place; None: any name."""
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
-        raise SettingsError(f"{where} must hold {', '.join(known or ['names with their values'])}, not {content!r}.")
+        raise SettingsError(
+            f"{where} must hold {', '.join(known or ['names with their values'])}, not {content!r}."
+        )
     for name in content:
         if known and name not in known:
             raise SettingsError(f"{where} may hold {', '.join(known)}, not {name!r}.")
@@ -155,38 +184,62 @@ def _axes(defaults):
 
 def _product(axes):
     """Every combination of the list-valued entries."""
-    lists = [[(key, v) for v in (value if isinstance(value, list) else [value])] for key, value in axes.items()]
+    lists = [
+        [(key, v) for v in (value if isinstance(value, list) else [value])]
+        for key, value in axes.items()
+    ]
     return [dict(choice) for choice in itertools.product(*lists)]
 
 
 def _add(grid, content, victim, poison):
     for name in MADE & {*victim, *poison}:
-        raise SettingsError(f"a profile may not hold {name!r}: a run's files are named by its parameters, and its victim by `seed`.")
+        raise SettingsError(
+            f"a profile may not hold {name!r}: a run's files are named by its parameters, and its victim by `seed`."
+        )
     victim = _with_defaults(content, "victim", victim)
-    crafted = _with_defaults(content, "poison", {**{k: victim[k] for k in SHARED if k in victim}, **poison})
+    crafted = _with_defaults(
+        content, "poison", {**{k: victim[k] for k in SHARED if k in victim}, **poison}
+    )
     victim["seeds"] = [victim.pop("seed", 0)]
     label = "clean" if crafted["attack"] == "none" else crafted["attack"]
-    where = "{}.yaml: {}, {}, sigma {}, {}, seed {}".format(grid.profile, *(victim[name] for name in ("dataset", "trainer", "sigma")), label, *victim["seeds"])
+    where = "{}.yaml: {}, {}, sigma {}, {}, seed {}".format(
+        grid.profile,
+        *(victim[name] for name in ("dataset", "trainer", "sigma")),
+        label,
+        *victim["seeds"],
+    )
     victim_settings = _checked(VictimSettings, victim, where)
-    poison_settings = _checked(PoisonSettings, crafted if label != "clean" else {**crafted, "attack": BASELINES[0]}, where)
+    poison_settings = _checked(
+        PoisonSettings, crafted if label != "clean" else {**crafted, "attack": BASELINES[0]}, where
+    )
     for name in ("dataset", "data_root", "split_seed", "train_size", "target_class"):
         if crafted[name] != victim[name]:
-            raise SettingsError(f"{where}: {name} must be the same for poison and victim, not {crafted[name]!r} and {victim[name]!r}.")
+            raise SettingsError(
+                f"{where}: {name} must be the same for poison and victim, not {crafted[name]!r} and {victim[name]!r}."
+            )
     if label != "clean":
         name = _name("poison", crafted, label, crafted["seed"])
         victim["poison_file"] = f"data/poison/{grid.profile}/{name}.npz"
         grid.poisons[name] = {**poison_settings, "poison_file": victim["poison_file"]}
     name = _name("victim", victim, label, victim["seeds"][0])
-    grid.victims[name] = {**victim_settings, "poison_file": victim["poison_file"], "rows_file": f"data/results/{grid.profile}/{name}.csv"}
+    grid.victims[name] = {
+        **victim_settings,
+        "poison_file": victim["poison_file"],
+        "rows_file": f"data/results/{grid.profile}/{name}.csv",
+    }
     return name
 
 
 def _watch(grid, victim):
     """Let the detectors look at the poison of a victim."""
-    shared = {name: victim[name] for name in (*SHARED, "poison_file")} | {"trainer": NOTEBOOK_DEFAULTS["curator"]["trainer"]}
+    shared = {name: victim[name] for name in (*SHARED, "poison_file")} | {
+        "trainer": NOTEBOOK_DEFAULTS["curator"]["trainer"]
+    }
     name = "curator-" + Path(victim["poison_file"]).stem
     rows = {"rows_file": f"data/results/{grid.profile}/{name}.csv"}
-    grid.curators[name] = _checked(CuratorSettings, {**NOTEBOOK_DEFAULTS["curator"], **shared, **rows}, name)
+    grid.curators[name] = _checked(
+        CuratorSettings, {**NOTEBOOK_DEFAULTS["curator"], **shared, **rows}, name
+    )
     return name
 
 
@@ -209,16 +262,27 @@ def _name(kind, parameters, label, seed):
 
     Parameters at the notebook's default stay out of the hash: a new parameter then renames no committed rows.
     """
-    chosen = {name: value for name, value in parameters.items() if value != NOTEBOOK_DEFAULTS[kind].get(name)}
+    chosen = {
+        name: value
+        for name, value in parameters.items()
+        if value != NOTEBOOK_DEFAULTS[kind].get(name)
+    }
     digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
     dataset = re.sub(r"[^\w.-]", "_", Path(parameters["dataset"]).stem)
-    return "-".join(str(part) for part in (dataset, parameters["trainer"], parameters["sigma"], label, seed, digest))
+    return "-".join(
+        str(part)
+        for part in (dataset, parameters["trainer"], parameters["sigma"], label, seed, digest)
+    )
 
 
 def _notebook_defaults(kind):
     """The parameters cell of a notebook, as papermill sees it."""
     notebook = json.loads((ROOT / "notebooks" / f"{kind}.ipynb").read_text())
-    (source,) = ["".join(c["source"]) for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", [])]
+    (source,) = [
+        "".join(c["source"])
+        for c in notebook["cells"]
+        if "parameters" in c["metadata"].get("tags", [])
+    ]
     values = {}
     exec(source, values)  # noqa: S102 -- our own notebook; annotations are data too
     return {k: v for k, v in values.items() if not k.startswith("__")}

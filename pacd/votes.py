@@ -15,7 +15,11 @@ from torch.nn import functional as F
 from pacd.int8 import is_quantised
 from pacd.models import split_affine
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.float32}  # of what lies between the multiplications
+PRECISIONS = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "int8": torch.float32,
+}  # of what lies between the multiplications
 DRAWS = 1000  # noise draws made at a time, whatever the batch, so that the same seed gives the same draws
 CPU_DRAWS = 100  # of them in one forward pass on a CPU, beside several points, so that the lifted noise stays in its cache
 
@@ -48,11 +52,26 @@ class Votes:
         not finite (a diverged network votes for one class with full confidence).
     """
 
-    def __init__(self, model, x, classes, *, precision="float32", batch=250, cached=True, channels_last=True, compiled=False):
+    def __init__(
+        self,
+        model,
+        x,
+        classes,
+        *,
+        precision="float32",
+        batch=250,
+        cached=True,
+        channels_last=True,
+        compiled=False,
+    ):
         if precision not in PRECISIONS:
-            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}.")
+            raise ValueError(
+                f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}."
+            )
         if (precision == "int8") != is_quantised(model):
-            raise ValueError("precision int8 goes with a model from pacd.int8.quantised, and only with one.")
+            raise ValueError(
+                "precision int8 goes with a model from pacd.int8.quantised, and only with one."
+            )
         first, rest = split_affine(model)
         layout = torch.channels_last if channels_last and x.ndim == 4 else torch.contiguous_format
         if isinstance(rest, nn.Module):
@@ -67,7 +86,10 @@ class Votes:
         with torch.inference_mode(), full_float32():
             zero = torch.zeros_like(x[:1])
             self.x = laid_out(self.lift(x) - self.lift(zero) if cached else x, layout)
-            if not all(logits(*self.network, part, self.lift(zero)).isfinite().all() for part in self.x.split(batch)):
+            if not all(
+                logits(*self.network, part, self.lift(zero)).isfinite().all()
+                for part in self.x.split(batch)
+            ):
                 raise ValueError("the model's outputs on the points are not finite.")
             self.step = self._compile(self.lift(zero)) if compiled else count
 
@@ -83,12 +105,16 @@ class Votes:
                 if self.step is count:
                     keep = keep[: len(part)]
                 else:  # one shape for every draw and point, so that one compiled network casts every vote
-                    part = torch.cat([part, part.new_zeros(self.draws - len(part), *part.shape[1:])])
+                    part = torch.cat(
+                        [part, part.new_zeros(self.draws - len(part), *part.shape[1:])]
+                    )
                 part = laid_out(self.lift(part), self.layout)
                 for rows, chosen in zip(total.split(self.chunk), points.split(self.chunk)):
                     if self.step is not count:
                         chosen = F.pad(chosen, (0, self.chunk - len(chosen)))
-                    rows += self.step(*self.network, self.x[chosen], part, keep, self.classes)[: len(rows)]
+                    rows += self.step(*self.network, self.x[chosen], part, keep, self.classes)[
+                        : len(rows)
+                    ]
         return total
 
     def _compile(self, zero):
@@ -99,7 +125,10 @@ class Votes:
         try:
             step(*self.network, self.x[: self.chunk], noise, keep, self.classes)
         except Exception as error:
-            warnings.warn(f"certifying without torch.compile ({type(error).__name__}: {str(error).splitlines()[0]})", stacklevel=4)
+            warnings.warn(
+                f"certifying without torch.compile ({type(error).__name__}: {str(error).splitlines()[0]})",
+                stacklevel=4,
+            )
             return count
         return step
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from pacd import losses
 from pacd.attack import METHODS, Method, poison, project, target_rows
-from pacd.checked import SettingsError
+from study.checked import SettingsError
 
 
 def uniform(splits, index, eps, generator):
@@ -21,18 +21,26 @@ def uniform(splits, index, eps, generator):
 
 def checkerboard(splits, index, eps, generator, side=7):
     """A fixed checkerboard of ``side`` pixels, the same for all images."""
-    rows, columns = (torch.arange(length, device=splits.x_train.device) // side for length in splits.shape[1:])
+    rows, columns = (
+        torch.arange(length, device=splits.x_train.device) // side for length in splits.shape[1:]
+    )
     return eps * (1 - 2.0 * ((rows[:, None] + columns) % 2))
 
 
 def random_sign(splits, index, eps, generator):
     """One random pattern of signs for all images."""
-    return eps * torch.randn(1, *splits.shape, generator=generator, device=splits.x_train.device).sign()
+    return (
+        eps
+        * torch.randn(1, *splits.shape, generator=generator, device=splits.x_train.device).sign()
+    )
 
 
 def random_uniform(splits, index, eps, generator):
     """Uniform noise, drawn for each image apart."""
-    return eps * (2 * torch.rand(len(index), *splits.shape, generator=generator, device=splits.x_train.device) - 1)
+    return eps * (
+        2 * torch.rand(len(index), *splits.shape, generator=generator, device=splits.x_train.device)
+        - 1
+    )
 
 
 def low_frequency(splits, index, eps, generator, cells=4):
@@ -40,7 +48,9 @@ def low_frequency(splits, index, eps, generator, cells=4):
 
     Neighbouring pixels agree, so pooling and the noise of training leave more of it than of :func:`random_sign`.
     """
-    coarse = torch.randn(1, splits.shape[0], cells, cells, generator=generator, device=splits.x_train.device)
+    coarse = torch.randn(
+        1, splits.shape[0], cells, cells, generator=generator, device=splits.x_train.device
+    )
     return eps * F.interpolate(coarse, splits.shape[1:], mode="bicubic").sign()
 
 
@@ -64,15 +74,23 @@ PATTERNS = {
 
 # The loss that model and poison both lower, and what sets the method apart from ``first_order``.
 LEARNED = {
-    "error_minimising": (losses.standard, {}),  # unlearnable examples, Huang et al., arXiv 2101.04898
-    "robust_error_minimising": (losses.gaussian, {}),  # Gaussian noise for the random perturbations of arXiv 2311.13091
+    "error_minimising": (
+        losses.standard,
+        {},
+    ),  # unlearnable examples, Huang et al., arXiv 2101.04898
+    "robust_error_minimising": (
+        losses.gaussian,
+        {},
+    ),  # Gaussian noise for the random perturbations of arXiv 2311.13091
     "class_wise_learned": (losses.gaussian, {"class_wise": True}),
 }
 
 BASELINES = PATTERNS | LEARNED
 
 
-def craft(splits, make_model, loss, *, pattern, target_class, eps_linf, fraction=1.0, seed=0, **unused):
+def craft(
+    splits, make_model, loss, *, pattern, target_class, eps_linf, fraction=1.0, seed=0, **unused
+):
     """Poison of a control, with the signature and the promises of :func:`pacd.attack.poison`; no model is trained."""
     generator = torch.Generator(splits.x_train.device).manual_seed(seed)
     index = target_rows(splits.y_train, target_class, fraction, generator)
@@ -98,11 +116,18 @@ def learn(name, options):
         If an option is unknown or impossible, or is the objective.
     """
     if "objective" in options:
-        raise SettingsError(f"attack_options of the control {name!r} may not hold 'objective': it is always 'training'.")
+        raise SettingsError(
+            f"attack_options of the control {name!r} may not hold 'objective': it is always 'training'."
+        )
     trainer, own = LEARNED[name]
-    chosen = Method.check({**METHODS["first_order"].model_dump(), "objective": "training", **own, **options}, f"attack_options of {name}: ")
+    chosen = Method.check(
+        {**METHODS["first_order"].model_dump(), "objective": "training", **own, **options},
+        f"attack_options of {name}: ",
+    )
 
     def attack(splits, make_model, loss, *, sigma, **setting):
-        return poison(splits, make_model, partial(trainer, sigma=sigma), method=chosen, sigma=sigma, **setting)
+        return poison(
+            splits, make_model, partial(trainer, sigma=sigma), method=chosen, sigma=sigma, **setting
+        )
 
     return attack

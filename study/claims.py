@@ -1,7 +1,7 @@
 """The ledger of claims: what the paper and this study say, the rows it rests on, and a verdict by a rule written beforehand.
 
 ``data/claims.yaml`` holds the claims and their rules, ``data/claims.json`` the committed ledger. Every number and verdict
-is computed from rows; ``python -m pacd.claims`` prints the ledger and exits with 1 where the committed one disagrees.
+is computed from rows; ``python -m study.claims`` prints the ledger and exits with 1 where the committed one disagrees.
 """
 
 import argparse
@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from pacd.metrics import acr, mean_interval, paired_drop, pairs
-from pacd.predict import predict_acr
-from pacd.results import ROOT, manifest_path, replacing
 from pacd.names import BASELINES
-from profiles import grid
+from study import grid
+from study.intervals import acr, mean_interval, paired_drop, pairs
+from study.predict import predict_acr
+from study.results import ROOT, manifest_path, replacing
 
 CLAIMS, LEDGER = ROOT / "data" / "claims.yaml", ROOT / "data" / "claims.json"
 PROFILES = ("paper", "laptop")
@@ -58,7 +58,14 @@ def drop(rows, by, against="none"):
     """Relative drop of the ACR in each cell, against clean data or another attack (interval over victims and points)."""
     for cell, clean, poisoned in pairs(rows, by, against):
         result = paired_drop(clean, poisoned)
-        yield Cell(label(cell), result.drop, result.low, result.high, clean["seed"].nunique(), runs_of(clean, poisoned))
+        yield Cell(
+            label(cell),
+            result.drop,
+            result.low,
+            result.high,
+            clean["seed"].nunique(),
+            runs_of(clean, poisoned),
+        )
 
 
 def accuracy_drop(rows, by, against="none"):
@@ -74,7 +81,9 @@ def imperceptibility(rows, by, measure):
     poisoned = rows[rows["attack"] != "none"]
     for cell, table in poisoned.groupby(by):
         cell = dict(zip(by, cell))
-        value = float(table[measure].iloc[0] - (table["eps_linf"].iloc[0] if measure == "linf" else 0))
+        value = float(
+            table[measure].iloc[0] - (table["eps_linf"].iloc[0] if measure == "linf" else 0)
+        )
         yield Cell(label(cell), value, value, value, table["seed"].nunique(), runs_of(table))
 
 
@@ -82,11 +91,15 @@ def rounding(rows, by):
     """ACR of victims of the 8-bit poison over that of victims of the float poison, minus 1."""
     for cell, table in rows.groupby(by):
         cell = dict(zip(by, cell))
-        seeds = set.intersection(*(set(table.loc[table["eight_bit"] == rounded, "seed"]) for rounded in (False, True)))
+        seeds = set.intersection(
+            *(set(table.loc[table["eight_bit"] == rounded, "seed"]) for rounded in (False, True))
+        )
         if len(seeds) > 1:
             table = table[table["seed"].isin(seeds)]
             result = paired_drop(table[~table["eight_bit"]], table[table["eight_bit"]])
-            yield Cell(label(cell), -result.drop, -result.high, -result.low, len(seeds), runs_of(table))
+            yield Cell(
+                label(cell), -result.drop, -result.high, -result.low, len(seeds), runs_of(table)
+            )
 
 
 def against_controls(rows, by, attack="first_order"):
@@ -103,7 +116,14 @@ def published(rows, by, published, n):
         if "{} {:g}".format(*cell) not in published:
             continue  # a reader's own trainer
         victims = [victim for _, victim in table.groupby("seed")]
-        found = np.array([acr(victim) if victim["n"].max() == n else predict_acr(victim, n, resamples=2).predicted_acr for victim in victims])
+        found = np.array(
+            [
+                acr(victim)
+                if victim["n"].max() == n
+                else predict_acr(victim, n, resamples=2).predicted_acr
+                for victim in victims
+            ]
+        )
         mean, low, high = mean_interval(found / published["{} {:g}".format(*cell)] - 1)
         if len(victims) > 1:
             yield Cell(label(dict(zip(by, cell))), mean, low, high, len(victims), runs_of(table))
@@ -115,7 +135,9 @@ def linear(rows, by, path):
     rows = rows.assign(radius=rows["distance"].clip(lower=0))
     for model, table in rows.groupby("model"):
         result = paired_drop(*(table[table["eps"] == eps] for eps in (0.0, 0.1)))
-        yield Cell(model, result.drop, result.low, result.high, table["seed"].nunique(), [path.stem])
+        yield Cell(
+            model, result.drop, result.low, result.high, table["seed"].nunique(), [path.stem]
+        )
 
 
 def closed_form(rows, by, path):
@@ -124,7 +146,11 @@ def closed_form(rows, by, path):
     predicted = pd.read_csv(prediction).set_index(["learner", "eps"])["acr"]
     for learner, model in by.items():
         measured = rows[(rows["model"] == model) & (rows["eps"] == 0.1)]
-        measured = measured.assign(radius=measured["distance"].clip(lower=0)).groupby("seed")["radius"].mean()
+        measured = (
+            measured.assign(radius=measured["distance"].clip(lower=0))
+            .groupby("seed")["radius"]
+            .mean()
+        )
         mean, low, high = mean_interval(predicted[learner, 0.1] / measured - 1)
         yield Cell(model, mean, low, high, len(measured), [path.stem, prediction.stem])
 
@@ -138,7 +164,10 @@ def cost(rows, by, path):
     rows = rows[rows["kind"] == "snapshot"]
     first, spent = (rows.groupby("case")["evaluations"].agg(name) for name in ("min", "max"))
     reached = rows[rows["drop"] >= 0.3].groupby("case")["evaluations"].min()
-    ours, authors = reached.get("first_order", math.inf), reached.get("approxgrad", spent["approxgrad"])
+    ours, authors = (
+        reached.get("first_order", math.inf),
+        reached.get("approxgrad", spent["approxgrad"]),
+    )
     parameters = json.loads(manifest_path(path).read_text())["parameters"]
     growth = parameters.get("growth", 1.25)  # it was this before it could be chosen
     ratio, never = ours / authors, "approxgrad" not in reached
@@ -148,13 +177,22 @@ def cost(rows, by, path):
 
 
 STATISTICS = {
-    "linear": linear, "closed_form": closed_form, "drop": drop, "against_controls": against_controls, "accuracy_drop": accuracy_drop,
-    "imperceptibility": imperceptibility, "rounding": rounding, "cost": cost, "published": published,
-}  # fmt: skip
+    "linear": linear,
+    "closed_form": closed_form,
+    "drop": drop,
+    "against_controls": against_controls,
+    "accuracy_drop": accuracy_drop,
+    "imperceptibility": imperceptibility,
+    "rounding": rounding,
+    "cost": cost,
+    "published": published,
+}
 
 
 def label(cell):
-    return ", ".join(f"{value:g}" if isinstance(value, (int, float)) else str(value) for value in cell.values())
+    return ", ".join(
+        f"{value:g}" if isinstance(value, (int, float)) else str(value) for value in cell.values()
+    )
 
 
 def runs_of(*tables):
@@ -168,28 +206,48 @@ def assess(claim, profile):
         path = ROOT / claim["files"][profile]
         rows, options = pd.read_csv(path) if path.exists() else None, options | {"path": path}
     else:
-        rows = grid.rows(profile, claim["experiment"])[0] if claim["experiment"] in grid.load(profile).experiments else None
+        rows = (
+            grid.rows(profile, claim["experiment"])[0]
+            if claim["experiment"] in grid.load(profile).experiments
+            else None
+        )
     if rows is not None:
         for name, value in claim.get("unless", {}).items():  # another column, or a value
             rows = rows[rows[name] != (rows[value] if value in rows else value)]
-        if "besides" in claim:  # the cell that the others are compared with says nothing about the claim
+        if (
+            "besides" in claim
+        ):  # the cell that the others are compared with says nothing about the claim
             rows = rows[(rows[list(claim["besides"])] != pd.Series(claim["besides"])).any(axis=1)]
         for name, values in claim.get("where", {}).items():
             rows = rows[rows[name].isin(values if isinstance(values, list) else [values])]
         cells = list(STATISTICS[claim["statistic"]](rows, claim["by"], **options))
     missing = claim["cells"][profile] - len(cells)
     outcome = verdict(cells, missing, claim.get("above"), claim.get("below"))
-    line = {name: claim[name] for name in ("id", "claim", "source", "rule", "statistic")} | {"profile": profile, "verdict": outcome}
-    return line | {"rows": claim["files"][profile] if "files" in claim else claim["experiment"], "missing_cells": missing, "cells": [_rounded(cell) for cell in cells]}
+    line = {name: claim[name] for name in ("id", "claim", "source", "rule", "statistic")} | {
+        "profile": profile,
+        "verdict": outcome,
+    }
+    return line | {
+        "rows": claim["files"][profile] if "files" in claim else claim["experiment"],
+        "missing_cells": missing,
+        "cells": [_rounded(cell) for cell in cells],
+    }
 
 
 def _rounded(cell):
-    return {name: round(float(value), 4) + 0.0 if name in ("estimate", "low", "high") else value for name, value in cell._asdict().items()}
+    return {
+        name: round(float(value), 4) + 0.0 if name in ("estimate", "low", "high") else value
+        for name, value in cell._asdict().items()
+    }
 
 
 def ledger():
     """The whole ledger, computed from the rows."""
-    return [assess(claim, profile) for claim in yaml.safe_load(CLAIMS.read_text()) for profile in claim["cells"]]
+    return [
+        assess(claim, profile)
+        for claim in yaml.safe_load(CLAIMS.read_text())
+        for profile in claim["cells"]
+    ]
 
 
 def disagreements(computed, committed):
@@ -210,7 +268,13 @@ def text(line):
 
 
 def _numbers(line):
-    return "; ".join(f"{c['cell']}: {shown(c['estimate'])} [{shown(c['low'])}, {shown(c['high'])}]" for c in line["cells"]) or "no rows"
+    return (
+        "; ".join(
+            f"{c['cell']}: {shown(c['estimate'])} [{shown(c['low'])}, {shown(c['high'])}]"
+            for c in line["cells"]
+        )
+        or "no rows"
+    )
 
 
 def shown(value):
@@ -219,8 +283,15 @@ def shown(value):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="python -m pacd.claims", description="Print the ledger of claims and compare it with the committed one.")
-    parser.add_argument("--write", action="store_true", help="commit to what the rows say now: write data/claims.json")
+    parser = argparse.ArgumentParser(
+        prog="python -m study.claims",
+        description="Print the ledger of claims and compare it with the committed one.",
+    )
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="commit to what the rows say now: write data/claims.json",
+    )
     write, computed = parser.parse_args().write, ledger()
     print(*map(text, computed), sep="\n")
     if write:

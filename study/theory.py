@@ -89,7 +89,12 @@ def summarise(x, y):
         raise ValueError("y must hold both labels, +1 and -1, and no other.")
     target, others = x[y == 1], x[y == -1]
     centred = np.vstack([target - target.mean(0), others - others.mean(0)])
-    return Summary(target.mean(0) - others.mean(0), others.mean(0), centred.T @ centred / len(x), np.mean(y == 1))
+    return Summary(
+        target.mean(0) - others.mean(0),
+        others.mean(0),
+        centred.T @ centred / len(x),
+        np.mean(y == 1),
+    )
 
 
 def mean_rule(summary):
@@ -222,8 +227,14 @@ def best_poison_line(x, y, eps, sigma, movable):
     target is the larger class, or moved points could bring its mean down to the others'.
     """
     gap = x[y == 1].mean() - x[y == -1].mean()
-    if np.mean(y == 1) > 0.5 or eps * movable.sum() / (y == 1).sum() >= gap or np.any(y[movable] != 1):
-        raise ValueError("the target must be the smaller class, and eps * fraction below the gap of the means.")
+    if (
+        np.mean(y == 1) > 0.5
+        or eps * movable.sum() / (y == 1).sum() >= gap
+        or np.any(y[movable] != 1)
+    ):
+        raise ValueError(
+            "the target must be the smaller class, and eps * fraction below the gap of the means."
+        )
     largest_first = np.flatnonzero(movable)[np.argsort(-x[movable])]
     shifts = [np.where(movable, -eps, 0.0) for _ in range(movable.sum() + 1)]
     for count, shift in enumerate(shifts):

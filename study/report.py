@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import sys
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,14 +9,22 @@ import pandas as pd
 import yaml
 from IPython.display import Markdown
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # for profiles/
-
-from pacd.claims import CLAIMS, CONTROLS, published  # noqa: E402, F401
-from pacd.claims import shown as decimals  # noqa: E402
-from pacd.metrics import abstention, acr, certified_accuracy, mean_interval, paired_bootstrap, paired_drop, pairs, point_at_cap, probit_p  # noqa: E402
-from pacd.names import TRAINERS  # noqa: E402
-from profiles import grid  # noqa: E402
+from pacd.names import TRAINERS
+from study import grid
+from study.claims import CLAIMS, CONTROLS, published  # noqa: F401
+from study.claims import shown as decimals
+from study.intervals import (
+    abstention,
+    acr,
+    certified_accuracy,
+    mean_interval,
+    paired_bootstrap,
+    paired_drop,
+    pairs,
+    point_at_cap,
+    probit_p,
+)
+from study.results import ROOT
 
 # Okabe and Ito's palette: told apart by colour-blind readers. One colour for a trainer everywhere, the last ones for readers' own.
 PALETTE = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
@@ -26,21 +32,47 @@ TRAINER_COLOUR = dict(zip(TRAINERS, itertools.cycle(PALETTE)))
 # Clean is solid, PACD dashed, a control dotted: told apart without colour too.
 ATTACK_STYLE = {"none": "-", "first_order": "--"}
 ATTACK_NAME = {
-    "none": "clean", "first_order": "PACD", "cg": "PACD, CG", "direct_search": "PACD, direct search", "neumann": "PACD, Neumann", "approxgrad": "authors' setting",
-    "unknown": "poison of another make", "gradient_matching": "gradient matching", "accuracy": "against standard training",
+    "none": "clean",
+    "first_order": "PACD",
+    "cg": "PACD, CG",
+    "direct_search": "PACD, direct search",
+    "neumann": "PACD, Neumann",
+    "approxgrad": "authors' setting",
+    "unknown": "poison of another make",
+    "gradient_matching": "gradient matching",
+    "accuracy": "against standard training",
     "class_wise_learned": "control: class-wise learned",
-}  # fmt: skip
-TRAINER_NAME = {name: name for name in TRAINERS} | {"gaussian": "GA", "smoothadv": "SmoothAdv", "macer": "MACER"}
-DATA_NAME = {"mnist": "MNIST", "cifar10": "CIFAR-10", "mnist5k": "5,000 MNIST digits", "fashion_mnist": "Fashion-MNIST"}
+}
+TRAINER_NAME = {name: name for name in TRAINERS} | {
+    "gaussian": "GA",
+    "smoothadv": "SmoothAdv",
+    "macer": "MACER",
+}
+DATA_NAME = {
+    "mnist": "MNIST",
+    "cifar10": "CIFAR-10",
+    "mnist5k": "5,000 MNIST digits",
+    "fashion_mnist": "Fashion-MNIST",
+}
 DATA_NAME |= {"data/downloads/cifar10-jpeg.npz": "CIFAR-10, JPEG copy"}
-COLUMN_NAME = {"l2": "mean L2", "sigma": "σ", "eps_linf": "eps", "crafting_trainer": "made against", "normalisation": "scaling of pixels", "trainer": "victim", "trainer_options": "its options"}
+COLUMN_NAME = {
+    "l2": "mean L2",
+    "sigma": "σ",
+    "eps_linf": "eps",
+    "crafting_trainer": "made against",
+    "normalisation": "scaling of pixels",
+    "trainer": "victim",
+    "trainer_options": "its options",
+}
 CELL = ["dataset", "trainer", "sigma", "target_class"]
 
-plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none"})
+plt.rcParams.update(
+    {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none"}
+)
 
 
 def load(profile, experiment):
-    """The rows an experiment has so far (DataFrame); see :func:`pacd.results.read_rows` for its columns.
+    """The rows an experiment has so far (DataFrame); see :func:`study.results.read_rows` for its columns.
 
     Raises
     ------
@@ -49,7 +81,9 @@ def load(profile, experiment):
     """
     rows, _ = grid.rows(profile, experiment)
     if rows is None:
-        raise FileNotFoundError(f"there are no rows yet: make study PROFILE={profile} EXPERIMENT={experiment}")
+        raise FileNotFoundError(
+            f"there are no rows yet: make study PROFILE={profile} EXPERIMENT={experiment}"
+        )
     return rows
 
 
@@ -58,7 +92,9 @@ def provenance(profile, experiment):
     rows, missing = grid.rows(profile, experiment)
     there = len(grid.load(profile).experiments[experiment]) - missing
     first = rows.iloc[0]
-    data = DATA_NAME.get(first["dataset"], first["dataset"]) + (f", {first['train_size']:,.0f} training images" if pd.notna(first["train_size"]) else "")
+    data = DATA_NAME.get(first["dataset"], first["dataset"]) + (
+        f", {first['train_size']:,.0f} training images" if pd.notna(first["train_size"]) else ""
+    )
     return Markdown(
         f"*Profile `{profile}` ({data}): {there} of {there + missing} runs are there, {rows['index'].nunique()} test points, n = {first['n0']:,} + "
         f"{rows['n'].max():,}, α = {first['alpha']:g}. `make study PROFILE={profile} EXPERIMENT={experiment}` makes them.*"
@@ -73,7 +109,11 @@ def drop_table(rows, by=CELL, against="none"):
             cell
             | {"ACR clean": acr(clean), "ACR poisoned": acr(poisoned)}
             | paired_drop(clean, poisoned)._asdict()
-            | {"seeds": clean["seed"].nunique(), "points": clean["index"].nunique(), "n": clean["n"].max()}
+            | {
+                "seeds": clean["seed"].nunique(),
+                "points": clean["index"].nunique(),
+                "n": clean["n"].max(),
+            }
         )
     return pd.DataFrame(lines)
 
@@ -87,7 +127,10 @@ def headline(rows, attack="first_order", against="none"):
     """The numbers that prose names, of one cell and one attack, as text."""
     compared = rows[rows["attack"].isin([attack, against])]
     (cell,) = drop_table(compared, against=against).to_dict("records")
-    percent = {name: f"{round(100 * cell[name])}" for name in ("drop", "low_seeds", "high_seeds", "low", "high")}
+    percent = {
+        name: f"{round(100 * cell[name])}"
+        for name in ("drop", "low_seeds", "high_seeds", "low", "high")
+    }
     errors = {name: f"{100 * cell[name]:.1f}" for name in ("se_seeds", "se_points")}
     acrs = {"acr_clean": f"{cell['ACR clean']:.2f}", "acr_poisoned": f"{cell['ACR poisoned']:.2f}"}
     plain = {name: str(cell[name]) for name in ("seeds", "points", "target_class")}
@@ -123,8 +166,16 @@ def column_name(name):
 
 def named_values(values):
     """A column's values as readers know them."""
-    names = {"attack": attack_name, "trainer": TRAINER_NAME.get, "crafting_trainer": TRAINER_NAME.get}
-    return values.map(names.get(values.name, lambda value: f"{value:g}" if isinstance(value, float) else str(value)))
+    names = {
+        "attack": attack_name,
+        "trainer": TRAINER_NAME.get,
+        "crafting_trainer": TRAINER_NAME.get,
+    }
+    return values.map(
+        names.get(
+            values.name, lambda value: f"{value:g}" if isinstance(value, float) else str(value)
+        )
+    )
 
 
 def verdict(profile, experiment, table, threshold, side="above"):
@@ -133,7 +184,11 @@ def verdict(profile, experiment, table, threshold, side="above"):
     Of a single cell, the drop itself.
     """
     rows, missing = grid.rows(profile, experiment)
-    left = f"; {missing} of {len(grid.load(profile).experiments[experiment])} runs are still to be made" if missing else ""
+    left = (
+        f"; {missing} of {len(grid.load(profile).experiments[experiment])} runs are still to be made"
+        if missing
+        else ""
+    )
     if not len(table):
         return f"not known yet, as only the cell to compare with has been run{left}"
     if len(table) == 1:
@@ -159,14 +214,21 @@ def drop_figure(table, label, colour="trainer", threshold=0.3):
     for y, (_, cell) in enumerate(table.iterrows()):
         line = {"color": TRAINER_COLOUR[cell[colour]]}
         axis.plot(100 * cell[["low", "high"]].astype(float), [y, y], lw=1, **line)
-        axis.plot(100 * cell[["low_seeds", "high_seeds"]].astype(float), [y, y], lw=4, alpha=0.5, **line)
+        axis.plot(
+            100 * cell[["low_seeds", "high_seeds"]].astype(float), [y, y], lw=4, alpha=0.5, **line
+        )
         axis.plot(100 * cell["drop"], y, "o", ms=5, **line)
     axis.axvline(0, color="0.8", lw=1, zorder=0)
     if threshold:
         axis.axvline(100 * threshold, color="0.5", lw=1, ls=":", zorder=0)
     axis.set_yticks(range(len(table)), names)
-    axis.set(xlabel="drop of the ACR, % (95 % intervals: thick over victims,\nthin over victims and test points)", ylim=(len(table) - 0.5, -0.5))
-    figure.text(0.01, 1 - 0.05 / height, ", ".join(map(column_name, label)), va="top", color="0.4")  # the names' headline
+    axis.set(
+        xlabel="drop of the ACR, % (95 % intervals: thick over victims,\nthin over victims and test points)",
+        ylim=(len(table) - 0.5, -0.5),
+    )
+    figure.text(
+        0.01, 1 - 0.05 / height, ", ".join(map(column_name, label)), va="top", color="0.4"
+    )  # the names' headline
     figure.tight_layout(rect=(0, 0, 1, 1 - 0.2 / height))
     return figure
 
@@ -181,11 +243,20 @@ def beyond_table(rows):
     for cell, clean, poisoned in pairs(rows, ["trainer", "sigma", "attack"]):
         line = {("victim", ""): TRAINER_NAME[cell["trainer"]], ("σ", ""): f"{cell['sigma']:g}"}
         for name, column in (("radius ≥ σ, %", "far"), ("at the cap, %", "cap")):
-            fall = paired_bootstrap(clean, poisoned, lambda a, b: a.mean() - b.mean(), column, resamples=1000)
-            line |= {(name, side): f"{100 * table[column].mean():.0f}" for side, table in (("clean", clean), ("poisoned", poisoned))}
-            line[name, "fall"] = f"{100 * fall.value:.0f} [{100 * fall.low:.0f}, {100 * fall.high:.0f}]"
+            fall = paired_bootstrap(
+                clean, poisoned, lambda a, b: a.mean() - b.mean(), column, resamples=1000
+            )
+            line |= {
+                (name, side): f"{100 * table[column].mean():.0f}"
+                for side, table in (("clean", clean), ("poisoned", poisoned))
+            }
+            line[name, "fall"] = (
+                f"{100 * fall.value:.0f} [{100 * fall.low:.0f}, {100 * fall.high:.0f}]"
+            )
         for side, table in (("clean", clean), ("poisoned", poisoned)):
-            line["abstains, %", side] = f"{'≥ ' if (table['n'] == 0).any() else ''}{100 * abstention(table):.1f}"
+            line["abstains, %", side] = (
+                f"{'≥ ' if (table['n'] == 0).any() else ''}{100 * abstention(table):.1f}"
+            )
         lines.append(line)
     return pd.DataFrame(lines, columns=pd.MultiIndex.from_tuples(lines[0]))
 
@@ -194,9 +265,23 @@ def sweep_figure(table, x, label):
     """The drop against a swept parameter, one line style an attack, with the wide 95 % intervals."""
     figure, axis = plt.subplots(figsize=(6, 3.4))
     for attack, line in table.sort_values(x).groupby("attack", sort=False):
-        style = {"color": TRAINER_COLOUR[line["trainer"].iloc[0]], "ls": ATTACK_STYLE.get(attack, ":"), "label": attack_name(attack)}
+        style = {
+            "color": TRAINER_COLOUR[line["trainer"].iloc[0]],
+            "ls": ATTACK_STYLE.get(attack, ":"),
+            "label": attack_name(attack),
+        }
         ends = 100 * np.array([line["drop"] - line["low"], line["high"] - line["drop"]])
-        axis.errorbar(line[x], 100 * line["drop"], ends, marker="o", ms=4, lw=1.5, elinewidth=1, capsize=3, **style)
+        axis.errorbar(
+            line[x],
+            100 * line["drop"],
+            ends,
+            marker="o",
+            ms=4,
+            lw=1.5,
+            elinewidth=1,
+            capsize=3,
+            **style,
+        )
     axis.axhline(0, color="0.8", lw=1, zorder=0)
     axis.set(xlabel=label, ylabel="drop of the ACR, %\n(95 % over victims and points)")
     axis.legend(frameon=False)
@@ -210,10 +295,31 @@ def shortcut_figure(rows, trainer="gaussian"):
     for (victim, images), line in rows.groupby(["victim", "images"]):
         table = line.pivot(index="seed", columns="strength", values="share")
         mean, low, high = mean_interval(table)
-        style = {"ls": "-" if victim == "clean" else "--", "marker": "o" if images == "target" else "s", "color": TRAINER_COLOUR[trainer]}
-        axis.plot(table.columns, 100 * mean, ms=4, label=f"images of the {'class' if images == 'target' else 'others'}, {victim} victims", **style)
-        axis.fill_between(table.columns, 100 * low.clip(0), 100 * high.clip(max=1), color=TRAINER_COLOUR[trainer], alpha=0.2, lw=0)
-    axis.set(xlabel="strength of the pattern (1: as in the poison)", ylabel="noisy votes\nfor the target class, %", ylim=(0, 102))
+        style = {
+            "ls": "-" if victim == "clean" else "--",
+            "marker": "o" if images == "target" else "s",
+            "color": TRAINER_COLOUR[trainer],
+        }
+        axis.plot(
+            table.columns,
+            100 * mean,
+            ms=4,
+            label=f"images of the {'class' if images == 'target' else 'others'}, {victim} victims",
+            **style,
+        )
+        axis.fill_between(
+            table.columns,
+            100 * low.clip(0),
+            100 * high.clip(max=1),
+            color=TRAINER_COLOUR[trainer],
+            alpha=0.2,
+            lw=0,
+        )
+    axis.set(
+        xlabel="strength of the pattern (1: as in the poison)",
+        ylabel="noisy votes\nfor the target class, %",
+        ylim=(0, 102),
+    )
     axis.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(0, 0.44))
     figure.tight_layout()
     return figure
@@ -221,7 +327,9 @@ def shortcut_figure(rows, trainer="gaussian"):
 
 def pattern_figure(patterns, eps):
     """Mean changes of poisons side by side; ``patterns`` maps a name to an array (H, W), ``eps`` is the end of the scale."""
-    figure, axes = plt.subplots(1, len(patterns), figsize=(3 * len(patterns) + 1, 3), layout="constrained")
+    figure, axes = plt.subplots(
+        1, len(patterns), figsize=(3 * len(patterns) + 1, 3), layout="constrained"
+    )
     for axis, (name, pattern) in zip(axes, patterns.items()):
         image = axis.imshow(pattern, cmap="PuOr", vmin=-eps, vmax=eps)
         axis.set_title(name, fontsize=11)
@@ -236,8 +344,15 @@ def accuracy_table(rows):
     for cell, clean, poisoned in pairs(rows, ["trainer", "attack"]):
         both = [100 * side.groupby("seed")["accuracy_target"].first() for side in (clean, poisoned)]
         fall, low, high = mean_interval(both[0] - both[1])
-        values = {name: f"{side.mean():.1f} ± {side.std():.1f}" for name, side in zip(("clean", "poisoned"), both)}
-        lines.append({"victim": TRAINER_NAME[cell["trainer"]]} | values | {"fall": f"{fall:.1f} [{low:.1f}, {high:.1f}]", "seeds": len(both[0])})
+        values = {
+            name: f"{side.mean():.1f} ± {side.std():.1f}"
+            for name, side in zip(("clean", "poisoned"), both)
+        }
+        lines.append(
+            {"victim": TRAINER_NAME[cell["trainer"]]}
+            | values
+            | {"fall": f"{fall:.1f} [{low:.1f}, {high:.1f}]", "seeds": len(both[0])}
+        )
     return pd.DataFrame(lines)
 
 
@@ -247,7 +362,10 @@ def verdicts(lines, source=""):
     for line in (line for line in lines if line["source"].startswith(source)):
         if line["cells"] or line["claim"] not in last:
             last[line["claim"]] = line["verdict"]
-    return {verdict: list(last.values()).count(verdict) for verdict in ("reproduced", "partly", "not reproduced", "not run")}
+    return {
+        verdict: list(last.values()).count(verdict)
+        for verdict in ("reproduced", "partly", "not reproduced", "not run")
+    }
 
 
 def show_ledger(lines):
@@ -260,7 +378,10 @@ def show_ledger(lines):
             verdict += f" ({line['profile']}, {len(cells)} of {len(cells) + line['missing_cells']} cells, {seeds} seeds)"
         elif line["claim"] in run:
             continue
-        numbers = [f"{c['cell'].replace('_', ' ')}: {decimals(c['estimate'])} [{decimals(c['low'])}, {decimals(c['high'])}]" for c in cells]
+        numbers = [
+            f"{c['cell'].replace('_', ' ')}: {decimals(c['estimate'])} [{decimals(c['low'])}, {decimals(c['high'])}]"
+            for c in cells
+        ]
         shown[line["claim"], line["profile"] if cells else ""] = {
             "claim, source and rule": f"<b>{line['claim']}</b> <i>{line['source']}</i><br>Rule: {line['rule']}.",
             "verdict, and cells with their 95 % intervals": "<br>".join([verdict, *numbers]),
@@ -297,22 +418,41 @@ def costs(profile):
     """Seconds of every experiment's runs from their manifests, and what its missing runs will take (DataFrame)."""
     plan, counted, lines = grid.load(profile), set(), []
     paths = {run: ROOT / parameters["rows_file"] for run, parameters in plan.victims.items()}
-    manifests = {run: json.loads(path.with_suffix(".json").read_text()) for run, path in paths.items() if path.exists()}
+    manifests = {
+        run: json.loads(path.with_suffix(".json").read_text())
+        for run, path in paths.items()
+        if path.exists()
+    }
     trainer = {run: parameters["trainer"] for run, parameters in plan.victims.items()}
-    mean = pd.Series({run: made["seconds"] for run, made in manifests.items()}).groupby(trainer).mean()
+    mean = (
+        pd.Series({run: made["seconds"] for run, made in manifests.items()}).groupby(trainer).mean()
+    )
     for experiment, runs in plan.experiments.items():
         new = [run for run in runs if run not in counted and run in plan.victims]
         counted.update(new)
         made = [manifests[run] for run in new if run in manifests]
         victims = sum(one["seconds"] for one in made)
-        poisons = {plan.victims[run]["poison_file"]: manifests[run].get("poison_seconds", 0) for run in new if run in manifests}
-        poisons = {name: seconds for name, seconds in poisons.items() if name and name not in counted}
+        poisons = {
+            plan.victims[run]["poison_file"]: manifests[run].get("poison_seconds", 0)
+            for run in new
+            if run in manifests
+        }
+        poisons = {
+            name: seconds for name, seconds in poisons.items() if name and name not in counted
+        }
         counted.update(poisons)
         missing = sum(mean.get(trainer[run], np.nan) for run in new if run not in manifests)
-        lines.append({
-            "experiment": experiment, "runs": len(made), "of": len(new), "poisons, min": sum(poisons.values()) / 60, "victims, min": victims / 60,
-            "all victims, min": (victims + missing) / 60, "on": ", ".join(sorted({one["device"] for one in made})),
-        })  # fmt: skip
+        lines.append(
+            {
+                "experiment": experiment,
+                "runs": len(made),
+                "of": len(new),
+                "poisons, min": sum(poisons.values()) / 60,
+                "victims, min": victims / 60,
+                "all victims, min": (victims + missing) / 60,
+                "on": ", ".join(sorted({one["device"] for one in made})),
+            }
+        )
     return pd.DataFrame(lines)
 
 
@@ -322,10 +462,14 @@ def attack_name(attack):
 
 def curves(axis, rows, radii, **line):
     """Mean certified accuracy over victim seeds, with a pointwise 95 % t band over the seeds."""
-    values = [certified_accuracy(table, radii) for _, table in rows.groupby("seed")]  # (seeds, radii)
+    values = [
+        certified_accuracy(table, radii) for _, table in rows.groupby("seed")
+    ]  # (seeds, radii)
     mean, low, high = mean_interval(values)
     (drawn,) = axis.plot(radii, mean, **line)
-    axis.fill_between(radii, low.clip(0), high.clip(max=1), color=drawn.get_color(), alpha=0.2, lw=0)
+    axis.fill_between(
+        radii, low.clip(0), high.clip(max=1), color=drawn.get_color(), alpha=0.2, lw=0
+    )
 
 
 def probit_figure(rows):
@@ -333,12 +477,19 @@ def probit_figure(rows):
     from seaborn import ecdfplot  # here, as only one page waits for its import
 
     trainers = [name for name in TRAINER_COLOUR if name in set(rows["trainer"])]
-    figure, axes = plt.subplots(len(trainers), 1, figsize=(6, 1.9 * len(trainers) + 0.5), squeeze=False, sharex=True)
+    figure, axes = plt.subplots(
+        len(trainers), 1, figsize=(6, 1.9 * len(trainers) + 0.5), squeeze=False, sharex=True
+    )
     for axis, trainer in zip(axes[:, 0], trainers):
         table = rows[rows["trainer"] == trainer]
         right = table["guess"] == table["label"]
-        for attack, side in table.assign(z=np.where(right, probit_p(table), -0.1)).groupby("attack", sort=False):
-            style = {"ls": ATTACK_STYLE.get(attack, ":"), "label": f"{TRAINER_NAME[trainer]}, {attack_name(attack)}"}
+        for attack, side in table.assign(z=np.where(right, probit_p(table), -0.1)).groupby(
+            "attack", sort=False
+        ):
+            style = {
+                "ls": ATTACK_STYLE.get(attack, ":"),
+                "label": f"{TRAINER_NAME[trainer]}, {attack_name(attack)}",
+            }
             ecdfplot(side["z"], ax=axis, color=TRAINER_COLOUR[trainer], **style)
         axis.set(ylabel="share of points\nat or below", ylim=(0, 1), xlim=(0, None))
         axis.legend(frameon=False, fontsize=9)
@@ -350,12 +501,21 @@ def probit_figure(rows):
 def curve_figure(rows):
     """Certified accuracy against radius, one panel a sigma, one colour a trainer, one line style an attack."""
     sigmas = sorted(rows["sigma"].unique())
-    figure, axes = plt.subplots(1, len(sigmas), figsize=(max(6, 4 * len(sigmas)), 3.6), squeeze=False, sharey=True)
+    figure, axes = plt.subplots(
+        1, len(sigmas), figsize=(max(6, 4 * len(sigmas)), 3.6), squeeze=False, sharey=True
+    )
     for axis, sigma in zip(axes[0], sigmas):
         radii = np.linspace(0, 3.0 * sigma, 121)
         for (trainer, attack), table in rows[rows["sigma"] == sigma].groupby(["trainer", "attack"]):
             name = f"{TRAINER_NAME[trainer]}, {attack_name(attack)}"
-            curves(axis, table, radii, color=TRAINER_COLOUR[trainer], ls=ATTACK_STYLE.get(attack, ":"), label=name)
+            curves(
+                axis,
+                table,
+                radii,
+                color=TRAINER_COLOUR[trainer],
+                ls=ATTACK_STYLE.get(attack, ":"),
+                label=name,
+            )
         axis.set(xlabel="radius (pixel units, L2)", ylim=(0, 1), xlim=(0, radii[-1]))
         if len(sigmas) > 1:
             axis.set_title(f"σ = {sigma:g}", loc="left")
