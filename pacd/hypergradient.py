@@ -2,11 +2,12 @@
 
 For theta*(u) = argmin_theta inner(theta, u) the implicit function theorem gives
 
-    d outer / du  =  d_u outer  -  d_u d_theta inner . q,    (d^2_theta inner + damping I) q = d_theta outer.
+    d outer / du  =  d_u outer  -  d_u d_theta inner . q,
+    (d^2_theta inner + damping I) q  =  d_theta outer.
 
-Vectors are lists of tensors shaped like the parameters. A solver is ``solve(draw, b) -> (q, residual)``: ``draw()`` gives
-the product v -> A v, always the same one where the noise is frozen, and the relative residual |b - A q| / |b| is
-measured, not assumed.
+Vectors are lists of tensors shaped like the parameters. A solver is ``solve(draw, b) -> (q,
+residual)``: ``draw()`` gives the product v -> A v, always the same one where the noise is frozen,
+and the relative residual |b - A q| / |b| is measured, not assumed.
 """
 
 from typing import NamedTuple
@@ -17,7 +18,10 @@ from scipy.sparse.linalg import minres as scipy_minres
 
 
 class Hypergradient(NamedTuple):
-    """``value`` of the outer objective, its ``gradient`` shaped like u, and the relative ``residual`` of the linear system."""
+    """Of the outer objective its ``value`` and ``gradient``, shaped like u.
+
+    ``residual`` is the relative one of the linear system.
+    """
 
     value: float
     gradient: torch.Tensor
@@ -30,7 +34,8 @@ def hypergradient(outer, inner, parameters, u, solve, damping=1e-3, redraw=False
     Parameters
     ----------
     outer, inner : callables
-        ``() -> scalar``, differentiable in ``parameters`` (inner twice, and in u); an outer that ignores u is fine.
+        ``() -> scalar``, differentiable in ``parameters`` (inner twice, and in u); an outer that
+        ignores u is fine.
     parameters : list of tensors
         theta, requiring gradients.
     u : tensor
@@ -40,8 +45,8 @@ def hypergradient(outer, inner, parameters, u, solve, damping=1e-3, redraw=False
     damping : float
         Added to the diagonal of the Hessian.
     redraw : bool
-        Call ``inner`` afresh for every draw of the system, so that its noise is redrawn: the authors' setting, kept
-        for comparison. CG needs the frozen noise of the default.
+        Call ``inner`` afresh for every draw of the system, so that its noise is redrawn: the
+        authors' setting, kept for comparison. CG needs the frozen noise of the default.
 
     Returns
     -------
@@ -57,7 +62,9 @@ def hypergradient(outer, inner, parameters, u, solve, damping=1e-3, redraw=False
     frozen = torch.autograd.grad(inner(), parameters, create_graph=True)
 
     def draw():
-        gradient = torch.autograd.grad(inner(), parameters, create_graph=True) if redraw else frozen
+        gradient = frozen
+        if redraw:
+            gradient = torch.autograd.grad(inner(), parameters, create_graph=True)
 
         def product(v):
             products = torch.autograd.grad(gradient, parameters, v, retain_graph=True)
@@ -71,24 +78,29 @@ def hypergradient(outer, inner, parameters, u, solve, damping=1e-3, redraw=False
 
 
 def matching(outer, inner, parameters, u):
-    """Gradient in u of 1 - cos(d inner / d theta, d outer / d theta), which is the residual (Witches' Brew, arXiv 2009.02276).
+    """Gradient in u of 1 - cos(d inner / d theta, d outer / d theta), which is the residual.
 
-    A training step goes along -d inner / d theta: at cosine 1 no other short step lowers the outer objective more.
-    First order raises the inner product instead; where it is negative, images that are easier to learn do that too.
-    Without ``solve_batch`` the training gradient is that of the target class alone, as in the paper.
+    Witches' Brew (arXiv 2009.02276). A training step goes along -d inner / d theta: at cosine 1 no
+    other short step lowers the outer objective more. First order raises the inner product instead;
+    where it is negative, images that are easier to learn do that too. Without ``solve_batch`` the
+    training gradient is that of the target class alone, as in the paper.
     """
     value = outer()
     wanted = torch.autograd.grad(value, parameters)
     trained = torch.autograd.grad(inner(), parameters, create_graph=True)
-    cosine = (
-        dot(trained, wanted) / (dot(trained, trained) * dot(wanted, wanted)).clamp(min=1e-30).sqrt()
-    )
+    lengths = (dot(trained, trained) * dot(wanted, wanted)).clamp(min=1e-30).sqrt()
+    cosine = dot(trained, wanted) / lengths
     return Hypergradient(value.item(), torch.autograd.grad(-cosine, u)[0], 1 - cosine.item())
 
 
 def dot(a, b):
     """Inner product of two lists of tensors."""
     return sum((x * y).sum() for x, y in zip(a, b))
+
+
+def plus(a, scale, b):
+    """a + scale * b of two lists of tensors."""
+    return [x + scale * y for x, y in zip(a, b)]
 
 
 def residual_of(product, b, q):
@@ -98,12 +110,12 @@ def residual_of(product, b, q):
 
 
 def identity(draw, b):
-    """First order: the Hessian taken as the identity, q = b. Free; its residual is not measured (nan)."""
+    """First order: the Hessian taken as the identity, q = b. Its residual is not measured (nan)."""
     return list(b), float("nan")
 
 
 def conjugate_gradient(draw, b, iterations=5, tolerance=1e-6):
-    """CG on one draw of the system; stops early at the tolerance or at a direction of negative curvature."""
+    """CG on one draw of the system; stops early at the tolerance or at negative curvature."""
     product = draw()
     q = [torch.zeros_like(x) for x in b]
     r, p = list(b), list(b)
@@ -113,24 +125,22 @@ def conjugate_gradient(draw, b, iterations=5, tolerance=1e-6):
             break
         ap = product(p)
         curvature = dot(p, ap)
-        if (
-            curvature <= 0
-        ):  # an indefinite Hessian: keep the iterate, or b itself where there is none yet
+        if curvature <= 0:  # an indefinite Hessian: keep the iterate, or b where there is none yet
             q = q if iteration else list(b)
             break
         step = rr / curvature
-        q = [x + step * y for x, y in zip(q, p)]
-        r = [x - step * y for x, y in zip(r, ap)]
+        q, r = plus(q, step, p), [x - step * y for x, y in zip(r, ap)]
         rr, before = dot(r, r), rr
-        p = [x + rr / before * y for x, y in zip(r, p)]
+        p = plus(r, rr / before, p)
     return q, residual_of(product, b, q)
 
 
 def adam(draw, b, iterations=10, lr=1e-2):
     """The authors' solver: Adam on |A q - b|^2 from q = 0 (their constants: 10 steps, 1e-2).
 
-    Each step uses one draw of A in both products. With redrawn noise the expected gradient is E[A A] q - E[A] b, and
-    E[A A] exceeds E[A] E[A] by the variance of A: that biases A q towards 0 (measured in notebooks/audit.ipynb).
+    Each step uses one draw of A in both products. With redrawn noise the expected gradient is
+    E[A A] q - E[A] b, and E[A A] exceeds E[A] E[A] by the variance of A: that biases A q towards 0
+    (measured in notebooks/audit.ipynb).
     """
     q = [torch.zeros_like(x) for x in b]
     optimizer = torch.optim.Adam(q, lr=lr)
@@ -144,10 +154,11 @@ def adam(draw, b, iterations=10, lr=1e-2):
 
 
 def neumann(draw, b, iterations=10, scale=None):
-    """Truncated Neumann series q = scale * sum_i (I - scale A)^i b; needs scale below 2 / largest eigenvalue.
+    """Truncated Neumann series q = scale * sum_i (I - scale A)^i b.
 
-    By default the reciprocal of that eigenvalue, estimated by five power iterations from b: it differs too much between networks
-    for a constant (between 35 and over 200 on small ones under Gaussian augmentation).
+    It needs scale below 2 / largest eigenvalue. By default the reciprocal of that eigenvalue,
+    estimated by five power iterations from b: it differs too much between networks for a constant
+    (between 35 and over 200 on small ones under Gaussian augmentation).
     """
     product = draw()
     if scale is None:
@@ -160,12 +171,14 @@ def neumann(draw, b, iterations=10, scale=None):
     q = list(term)
     for _ in range(iterations):
         term = [x - scale * y for x, y in zip(term, product(term))]
-        q = [x + y for x, y in zip(q, term)]
+        q = plus(q, 1, term)
     return q, residual_of(product, b, q)
 
 
 def minres(draw, b, iterations=100, tolerance=1e-6):
-    """MINRES on one draw: for symmetric systems that are indefinite, as most Hessians of networks are; the residual never grows.
+    """MINRES on one draw: for symmetric systems that are indefinite, as most of networks are.
+
+    The residual never grows.
 
     References
     ----------
@@ -181,15 +194,11 @@ def minres(draw, b, iterations=100, tolerance=1e-6):
         return torch.cat([x.flatten() for x in v]).cpu().numpy()
 
     right = flat(b)
-    system = LinearOperator((len(right),) * 2, lambda v: flat(product(lists(v))), dtype=right.dtype)
+    shape = len(right), len(right)
+    system = LinearOperator(shape, lambda v: flat(product(lists(v))), dtype=right.dtype)
     q = lists(scipy_minres(system, right, maxiter=iterations, rtol=tolerance)[0])
     return q, residual_of(product, b, q)
 
 
-SOLVERS = {
-    "identity": identity,
-    "cg": conjugate_gradient,
-    "adam": adam,
-    "neumann": neumann,
-    "minres": minres,
-}
+SOLVERS = {"identity": identity, "cg": conjugate_gradient, "adam": adam, "neumann": neumann}
+SOLVERS["minres"] = minres

@@ -5,8 +5,6 @@ from functools import partial
 import torch
 from torch import nn
 
-from pacd import names
-
 
 class Normalise(nn.Module):
     """(x - mean) / std, one constant for all channels."""
@@ -19,130 +17,105 @@ class Normalise(nn.Module):
         return (x - self.mean) / self.std
 
 
+# The constants of the first layer: mean, std; the last those of MNIST's training pixels.
+NORMALISATIONS = {"centred": (0.5, 0.5), "none": (0.0, 1.0), "mnist": (0.1307, 0.3081)}
 AFFINE = (Normalise, nn.Conv2d, nn.Linear, nn.Flatten, nn.AvgPool2d, nn.Identity)
+
+
+def convolution(inputs, outputs):
+    """3x3, padded, and ReLU."""
+    return nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU()
+
+
+def normalised(inputs, outputs, stride=1):
+    """3x3, padded, without a bias before batch norm, and ReLU."""
+    layer = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+    return layer, nn.BatchNorm2d(outputs), nn.ReLU()
+
+
+def dense(*widths):
+    """Fully connected layers, with ReLU between them."""
+    layers = []
+    for inputs, outputs in zip(widths, widths[1:]):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return layers[:-1]
 
 
 def lenet(shape, classes):
     """The paper's MNIST network: 20 filters of 5x5, pool, 50 of 5x5, pool, fc 500, fc."""
     channels, height, width = shape
-    rows, columns = ((side - 4) // 2 - 4 for side in (height, width))
-    return nn.Sequential(
-        nn.Conv2d(channels, 20, 5),
-        nn.MaxPool2d(2),
-        nn.ReLU(),
-        nn.Conv2d(20, 50, 5),
-        nn.MaxPool2d(2),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(50 * (rows // 2) * (columns // 2), 500),
-        nn.ReLU(),
-        nn.Linear(500, classes),
-    )
+    rows, columns = (((side - 4) // 2 - 4) // 2 for side in (height, width))
+    first = nn.Conv2d(channels, 20, 5), nn.MaxPool2d(2), nn.ReLU()
+    second = nn.Conv2d(20, 50, 5), nn.MaxPool2d(2), nn.ReLU()
+    return nn.Sequential(*first, *second, nn.Flatten(), *dense(50 * rows * columns, 500, classes))
 
 
 def mlp(shape, classes):
     """Two hidden layers of 500; for transfer on 28x28 images."""
     channels, height, width = shape
-    return nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(channels * height * width, 500),
-        nn.ReLU(),
-        nn.Linear(500, 500),
-        nn.ReLU(),
-        nn.Linear(500, classes),
-    )
+    return nn.Sequential(nn.Flatten(), *dense(channels * height * width, 500, 500, classes))
 
 
 def cnn(shape, classes):
-    """Four 3x3 convolutions and two dense layers, larger than LeNet; for transfer on 28x28 images."""
+    """Four 3x3 convolutions and two dense layers, larger than LeNet; for transfer."""
     channels, height, width = shape
-    return nn.Sequential(
-        nn.Conv2d(channels, 32, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(32, 32, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(32, 64, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(64, 64, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(64 * (height // 4) * (width // 4), 256),
-        nn.ReLU(),
-        nn.Linear(256, classes),
-    )
+    first = *convolution(channels, 32), *convolution(32, 32), nn.MaxPool2d(2)
+    second = *convolution(32, 64), *convolution(64, 64), nn.MaxPool2d(2)
+    features = 64 * (height // 4) * (width // 4)
+    return nn.Sequential(*first, *second, nn.Flatten(), *dense(features, 256, classes))
 
 
 class Residual(nn.Module):
-    """conv-bn-relu-conv-bn plus a shortcut that pads new channels with zeros (option A of He et al.)."""
+    """Two 3x3 convolutions with batch norm, and a shortcut that subsamples and pads with zeros."""
 
-    def __init__(self, before, after, stride):
+    def __init__(self, inputs, outputs, stride):
         super().__init__()
-        self.pad, self.stride = after - before, stride
-        self.branch = nn.Sequential(
-            nn.Conv2d(before, after, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(after),
-            nn.ReLU(),
-            nn.Conv2d(after, after, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(after),
-        )
+        first = normalised(inputs, outputs, stride)
+        second = normalised(outputs, outputs)[:2]
+        self.branch = nn.Sequential(*first, *second)
+        self.stride, self.pad = stride, outputs - inputs
 
     def forward(self, x):
-        shortcut = nn.functional.pad(
-            x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.pad)
-        )
+        shortcut = x[:, :, :: self.stride, :: self.stride]
+        shortcut = nn.functional.pad(shortcut, (0, 0, 0, 0, 0, self.pad))
         return (self.branch(x) + shortcut).relu()
 
 
 def resnet(shape, classes, depth):
-    """ResNet for 32x32 images (He et al., arXiv 1512.03385, section 4.2), with working batch norm."""
+    """ResNet for 32x32 images (He et al., arXiv 1512.03385, section 4.2), with batch norm."""
     blocks = (depth - 2) // 6
     widths = [16] * (blocks + 1) + [32] * blocks + [64] * blocks
     body = [Residual(a, b, 1 if a == b else 2) for a, b in zip(widths, widths[1:])]
-    stem = [nn.Conv2d(shape[0], 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
-    return nn.Sequential(
-        *stem, *body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes)
-    )
-
-
-resnet20, resnet56 = partial(resnet, depth=20), partial(resnet, depth=56)
+    stem = normalised(shape[0], 16)
+    head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes)
+    return nn.Sequential(*stem, *body, *head)
 
 
 def vgg(shape, classes):
-    """VGG-style (arXiv 1409.1556): 3x3 convolutions with batch norm, width doubled at each of four pools."""
+    """VGG-style (arXiv 1409.1556): 3x3 convolutions with batch norm, four pools."""
     layers, channels = [], shape[0]
     for width, count in ((64, 1), (128, 1), (256, 2), (512, 2)):
         for _ in range(count):
-            layers += [
-                nn.Conv2d(channels, width, 3, padding=1, bias=False),
-                nn.BatchNorm2d(width),
-                nn.ReLU(),
-            ]
+            layers += normalised(channels, width)
             channels = width
         layers.append(nn.MaxPool2d(2))
-    return nn.Sequential(
-        *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)
-    )
+    head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)
+    return nn.Sequential(*layers, *head)
 
 
-NORMALISATIONS = {
-    "centred": (0.5, 0.5),
-    "none": (0.0, 1.0),
-    "mnist": (0.1307, 0.3081),
-}  # mean, std; the last those of MNIST's training pixels
-
-MODELS = {name: globals()[name] for name in names.ARCHITECTURES}
+RESNETS = {f"resnet{depth}": partial(resnet, depth=depth) for depth in (20, 56)}
+MODELS = {"lenet": lenet, "mlp": mlp, "cnn": cnn, **RESNETS, "vgg": vgg}
 
 
 def split_affine(model):
-    """``(first, rest)`` with model(x) = rest(first(x)) and first(x + d) = first(x) + first(d) - first(0).
+    """``(first, rest)``: model(x) = rest(first(x)), first(x + d) = first(x) + first(d) - first(0).
 
-    ``first`` holds the leading affine layers of an ``nn.Sequential``; for any other model it is empty.
+    ``first`` holds the leading affine layers of an ``nn.Sequential``; for any other model, a
+    subclass with its own forward too, it is empty.
     """
-    if not isinstance(model, nn.Sequential):
+    if type(model) is not nn.Sequential:
         return nn.Sequential(), model
-    stop = next((i for i, layer in enumerate(model) if not isinstance(layer, AFFINE)), len(model))
+    stop = next((i for i, layer in enumerate(model) if type(layer) not in AFFINE), len(model))
     return model[:stop], model[stop:]
 
 
@@ -160,7 +133,7 @@ def make_model(name, shape, classes, seed, normalisation="centred"):
     seed : int
         Seed of the initial weights; the global random state is left as it was.
     normalisation : str
-        A key of ``NORMALISATIONS``, the constants of the first layer.
+        A key of ``NORMALISATIONS``.
 
     Returns
     -------
@@ -169,7 +142,6 @@ def make_model(name, shape, classes, seed, normalisation="centred"):
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = nn.Sequential(
-            Normalise(*NORMALISATIONS[normalisation]), *MODELS[name](shape, classes)
-        )
+        first = Normalise(*NORMALISATIONS[normalisation])
+        model = nn.Sequential(first, *MODELS[name](shape, classes))
     return model.to(memory_format=torch.channels_last)

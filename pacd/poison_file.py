@@ -1,13 +1,11 @@
-"""Poison as a file: an .npz of the changed images, as floats and rounded to 8 bits, and a manifest beside it.
+"""Poison as a file: an .npz of the changed images, as floats and in 8 bits, and a manifest.
 
-Nothing here imports the attack, so a poison is checked by code that did not make it. On the command line,
-``python -m pacd.poison_file export POISON.npz OUT`` and ``... verify PATH`` run ``study.verify``.
+Nothing here imports the attack, so a poison is checked by code that did not make it.
 """
 
 import hashlib
 import json
 import math
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +13,19 @@ import numpy as np
 import torch
 
 from pacd.data import sha256
-from study.intervals import distortion
-from study.results import manifest_path, replacing, write_json
+
+# float32 rounds x +- eps; one unit in the last place of 1.0 is 6e-8.
+ROUNDING = 1.2e-7
 
 
 class PoisonError(ValueError):
-    """The poison file breaks a promise; the message names the first one."""
+    """The poison file breaks a rule; the message names the first one."""
+
+
+def require(kept, sentence):
+    """Raise PoisonError with the sentence unless the rule is kept."""
+    if not kept:
+        raise PoisonError(sentence + ".")
 
 
 def to_8bit(images, clean, eps_linf):
@@ -37,46 +42,19 @@ def to_8bit(images, clean, eps_linf):
     -------
     uint8 array of shape (m, C, H, W), at most floor(255 eps) steps away from the clean image
     """
-    origin = (clean * 255).round()
-    steps = levels(eps_linf)
-    change = (images * 255 - origin).round().clamp(-steps, steps)
+    origin, most = (clean * 255).round(), whole_steps(eps_linf)
+    change = (images * 255 - origin).round().clamp(-most, most)
     return (origin + change).clamp(0, 255).to(torch.uint8).cpu().numpy()
 
 
-def levels(eps_linf):
+def whole_steps(eps_linf):
     """Whole 8-bit steps inside the ball; the 1e-6 lets 8 / 255 mean 8."""
     return math.floor(255 * eps_linf + 1e-6)
 
 
-def save(path, splits, index, images, facts):
-    """Write the poison and its manifest.
-
-    Parameters
-    ----------
-    path : path ending in .npz
-    splits : Splits
-        The clean data it was made from.
-    index : tensor of shape (m,)
-        Rows of ``splits.x_train``.
-    images : tensor of shape (m, C, H, W)
-        The poisoned images, float.
-    facts : dict
-        Manifest with ``parameters`` holding at least target_class and eps_linf. Added are the hash of the data, the
-        number of poisoned images, the distortion (of the 8-bit images), and a hash of file and manifest.
-    """
-    clean = splits.x_train[index]
-    rounded = to_8bit(images, clean, facts["parameters"]["eps_linf"])
-    facts = {
-        **facts,
-        "train_sha256": sha256(splits.x_train, splits.y_train),
-        "poisoned": len(index),
-        "distortion": distortion((clean * 255).round().cpu().double().numpy() / 255, rounded / 255),
-    }
-    with replacing(path) as temporary:
-        np.savez_compressed(
-            temporary, index=index.cpu().numpy(), images=images.cpu().numpy(), images_8bit=rounded
-        )
-        write_json(manifest_path(path), {**facts, "sha256": seal(facts, temporary.read_bytes())})
+def manifest_path(path):
+    """The manifest beside a file of rows or of poison."""
+    return Path(path).with_suffix(".json")
 
 
 def seal(facts, content=b""):
@@ -103,72 +81,51 @@ def apply(path, splits, eight_bit=True):
     Raises
     ------
     PoisonError
-        If the file is missing, unreadable or belongs to other data, or if it leaves the eps ball or [0, 1], names
-        a row twice, touches another class, or was changed after it was written.
+        If the file is missing, unreadable or belongs to other data, or if it leaves the eps ball or
+        [0, 1], names a row twice, touches another class, or was changed after it was written.
     """
     index, images, rounded, facts = read(path)
-    eps, target = facts["parameters"]["eps_linf"], facts["parameters"]["target_class"]
-    x, y = splits.x_train, splits.y_train
-    index = torch.from_numpy(index).to(x.device)
-
-    promise(
-        facts["train_sha256"] == sha256(x, y),
-        f"{path} was made from other training data; dataset, split_seed and train_size must be those of its manifest",
+    x = splits.x_train
+    index, floats, eight = (
+        torch.from_numpy(part).to(x.device) for part in (index, images, rounded)
     )
-    promise(
-        len(index) == len(images) == len(rounded) == facts["poisoned"] > 0,
-        f"{path}: the numbers of rows and images differ",
-    )
-    promise(
-        len(index.unique()) == len(index) and 0 <= index.min() and index.max() < len(x),
-        f"{path}: a row is named twice or is outside the training set",
-    )
-    promise((y[index] == target).all(), f"{path}: a row outside class {target} is touched")
-    promise(
-        images.shape == rounded.shape == tuple(x[index].shape), f"{path}: images of another shape"
-    )
-    floats = torch.from_numpy(images).to(x.device)
-    change = torch.from_numpy(rounded.astype(np.int16)).to(x.device) - (x[index] * 255).round()
-    promise(bool(((floats >= 0) & (floats <= 1)).all()), f"{path}: a pixel is outside [0, 1]")
-    # float32 rounds x +- eps; one unit in the last place of 1.0 is 6e-8.
-    promise(
-        (floats - x[index]).abs().max() <= eps + 1.2e-7,
-        f"{path}: a float image leaves the eps ball",
-    )
-    promise(change.abs().max() <= levels(eps), f"{path}: an 8-bit image leaves the eps ball")
-    # Last, so that what is wrong is named if it can be; files from before the hash was kept have none.
+    same = facts["train_sha256"] == sha256(x, splits.y_train)
+    names = "dataset, split_seed and train_size must be those of its manifest"
+    require(same, f"{path} was made from other training data; {names}")
+    _check_rows(path, index, floats, eight, splits, facts)
+    _check_budget(path, x[index], floats, eight, facts["parameters"]["eps_linf"])
+    # Last, so that what is wrong is named if it can be; files from before the hash have none.
     kept = facts.get("sha256") in (None, seal(facts, Path(path).read_bytes()))
-    promise(kept, f"{path} or its manifest was changed after it was written: the hash differs")
-    chosen = torch.from_numpy(rounded).to(x.device).float() / 255 if eight_bit else floats
+    require(kept, f"{path} or its manifest was changed after it was written: the hash differs")
+    chosen = eight.float() / 255 if eight_bit else floats
     return replace(splits, x_train=x.index_copy(0, index, chosen)), facts
 
 
-def changed_rows(poisoned, splits):
-    """Which training images a poison changes, bool (N,).
-
-    Raises
-    ------
-    PoisonError
-        If it changes none, as one whose eps is below an 8-bit step.
-    """
-    changed = (poisoned.x_train != splits.x_train).flatten(1).any(1)
-    promise(
-        changed.any(), "poison_file must change at least one image, and this poison changes none"
-    )
-    return changed
+def _check_rows(path, index, floats, eight, splits, facts):
+    """One image for each row, each row once, and none of another class."""
+    target, most = facts["parameters"]["target_class"], len(splits.x_train)
+    counted = len(index) == len(floats) == len(eight) == facts["poisoned"] > 0
+    require(counted, f"{path}: the numbers of rows and images differ")
+    once = len(index.unique()) == len(index) and 0 <= index.min() and index.max() < most
+    require(once, f"{path}: a row is named twice or is outside the training set")
+    of_class = (splits.y_train[index] == target).all()
+    require(of_class, f"{path}: a row outside class {target} is touched")
+    shapes = {tuple(part.shape[1:]) for part in (floats, eight)}
+    require(shapes == {splits.shape}, f"{path}: images of another shape")
 
 
-def check_target(facts, target_class):
-    """Refuse to certify another class than the poisoned one."""
-    poisoned = facts["parameters"]["target_class"]
-    promise(
-        poisoned == target_class,
-        f"target_class must be {poisoned}, the class of this poison file, not {target_class}",
-    )
+def _check_budget(path, clean, floats, eight, eps):
+    """Both versions inside [0, 1] and the eps ball."""
+    inside = bool(((floats >= 0) & (floats <= 1)).all())
+    require(inside, f"{path}: a pixel is outside [0, 1]")
+    near = (floats - clean).abs().max() <= eps + ROUNDING
+    require(near, f"{path}: a float image leaves the eps ball")
+    change = (eight.float() - (clean * 255).round()).abs().max()
+    require(change <= whole_steps(eps), f"{path}: an 8-bit image leaves the eps ball")
 
 
 def read(path):
-    """Index (m,), float images and 8-bit images (m, C, H, W) as numpy arrays, and the manifest, of a poison file.
+    """Index (m,), float images and 8-bit images (m, C, H, W) as arrays, and the manifest.
 
     Raises
     ------
@@ -179,40 +136,20 @@ def read(path):
         with np.load(path, allow_pickle=False) as file:
             arrays = file["index"], file["images"], file["images_8bit"]
         facts = json.loads(manifest_path(path).read_text())
-        eps, target = facts["parameters"]["eps_linf"], facts["parameters"]["target_class"]
+        eps, target = (facts["parameters"][name] for name in ("eps_linf", "target_class"))
         facts["train_sha256"], facts["poisoned"]
     except FileNotFoundError as error:
-        raise PoisonError(
-            f"there is no poison file {error.filename}; make it with notebooks/poison.ipynb."
-        ) from error
+        made = f"{error.filename}; make it with notebooks/poison.ipynb."
+        raise PoisonError(f"there is no poison file {made}") from error
     except Exception as error:  # a damaged archive raises half a dozen kinds
-        raise PoisonError(
-            f"{path} or its manifest is not a readable poison file ({type(error).__name__}: {error})."
-        ) from error
-    kinds = [f"{array.dtype} {array.ndim}-d" for array in arrays]
-    allowed = ["int64 1-d", "float32 4-d", "uint8 4-d"]
-    promise(
-        kinds == allowed,
-        f"{path}: index, images and images_8bit must be {', '.join(allowed)}, not {', '.join(kinds)}",
-    )
-    promise(
-        isinstance(eps, (int, float)) and 0 <= eps <= 1,
-        f"{path}: eps_linf must be a number between 0 and 1, not {eps!r}",
-    )
-    promise(
-        isinstance(target, int),
-        f"{path}: target_class must be the number of a class, not {target!r}",
-    )
+        what = f"{path} or its manifest is not a readable poison file"
+        raise PoisonError(f"{what} ({type(error).__name__}: {error}).") from error
+    kinds = ", ".join(f"{array.dtype} {array.ndim}-d" for array in arrays)
+    allowed = "int64 1-d, float32 4-d, uint8 4-d"
+    three = f"{path}: index, images and images_8bit"
+    require(kinds == allowed, f"{three} must be {allowed}, not {kinds}")
+    is_eps = isinstance(eps, (int, float)) and 0 <= eps <= 1
+    require(is_eps, f"{path}: eps_linf must be a number between 0 and 1, not {eps!r}")
+    is_class = isinstance(target, int)
+    require(is_class, f"{path}: target_class must be the number of a class, not {target!r}")
     return *arrays, facts
-
-
-def promise(kept, sentence):
-    """Raise PoisonError with the sentence unless the promise is kept."""
-    if not kept:
-        raise PoisonError(sentence + ".")
-
-
-if __name__ == "__main__":
-    from study.verify import main
-
-    sys.exit(main())

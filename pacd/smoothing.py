@@ -1,4 +1,4 @@
-"""Differentiable randomized smoothing, shared by the attack and MACER."""
+"""Differentiable randomized smoothing, shared by the attack and MACER; and an image's blur."""
 
 import torch
 
@@ -45,8 +45,9 @@ def soft_radius(
 ):
     """Soft certified radius of each image, the attack's outer objective before averaging.
 
-    sigma / 2 * (Phi^-1(p_y) - Phi^-1(p_other)), p squashed to [squash, 1 - squash] so that a saturated image
-    keeps a finite radius. With ``correct_only`` misclassified images count 0, as in the authors' code.
+    sigma / 2 * (Phi^-1(p_y) - Phi^-1(p_other)), p squashed to [squash, 1 - squash] so that a
+    saturated image keeps a finite radius. With ``correct_only`` misclassified images count 0,
+    as in the authors' code.
 
     Parameters
     ----------
@@ -60,6 +61,7 @@ def soft_radius(
     generator : torch.Generator
     temperature, squash : float
         16 and 1e-3 in the authors' code.
+    correct_only : bool
 
     Returns
     -------
@@ -68,3 +70,15 @@ def soft_radius(
     p = soft_probabilities(model, x, sigma, draws, generator, temperature)
     radius = sigma / 2 * margin((1 - 2 * squash) * p + squash, y)
     return radius.clamp(min=0) if correct_only else radius
+
+
+def blur(images, deviation):
+    """Gaussian blur of each image of a batch (N, C, H, W), ``deviation`` in pixels.
+
+    The kernel is cut off at two deviations, or where a smaller image ends.
+    """
+    # It takes longer to import than all other packages of a run.
+    from torchvision.transforms.functional import gaussian_blur
+
+    reach = min(2 * round(deviation) + 1, min(images.shape[2:]) - 1)
+    return gaussian_blur(images, 2 * reach + 1, deviation)

@@ -1,29 +1,49 @@
 """The one training loop; the loss is a parameter."""
 
 import math
+from functools import partial
+from typing import NamedTuple
 
 import torch
-from tqdm import tqdm
-
-from study.checkpoint import NOTHING
 
 
-def train(
-    model,
-    x,
-    y,
-    loss,
-    *,
-    epochs,
-    batch,
-    lr,
-    weight_decay=0.0,
-    schedule="constant",
-    augment=None,
-    seed=0,
-    progress=False,
-    checkpoint=NOTHING,
-):
+class Unkept:
+    """A checkpoint that keeps nothing, the default; ``study.checkpoint`` has one that does."""
+
+    def resume(self, parts, progress):
+        return progress
+
+    def keep(self, parts, progress, last=False):
+        pass
+
+
+NOTHING = Unkept()
+
+
+def cosine(step, steps):
+    """The factor of the step size: 1 to 0, which takes the last steps' noise out of a victim."""
+    return (1 + math.cos(math.pi * step / steps)) / 2
+
+
+SCHEDULES = {"constant": lambda step, steps: 1.0, "cosine": cosine}
+
+
+class Recipe(NamedTuple):
+    """How long, and with which of Adam's steps.
+
+    epochs, batch : images are drawn without replacement within an epoch.
+    lr : the step size. schedule : a key of ``SCHEDULES``.
+    weight_decay : added to the gradient (L2 regularisation).
+    """
+
+    epochs: int
+    batch: int
+    lr: float
+    schedule: str = "constant"
+    weight_decay: float = 0.0
+
+
+def train(model, x, y, loss, *, augment=None, seed=0, checkpoint=NOTHING, **recipe):
     """Train a network in place with Adam.
 
     Parameters
@@ -33,20 +53,15 @@ def train(
         On the device of the model.
     loss : callable
         ``loss(model, x, y, generator=..., epoch=...) -> scalar``; see :mod:`pacd.losses`.
-    epochs, batch : int
-    lr, weight_decay : float
-        Adam's step size; weight_decay is added to the gradient (L2 regularisation).
-    schedule : str
-        ``constant``, or ``cosine``: the step size falls to 0 along a cosine, which takes the noise of the last steps
-        out of the victim.
     augment : callable, optional
-        Applied to every batch of images; may draw from torch's global random state, which is seeded here and restored.
+        Applied to every batch of images; may draw from torch's global random state, which is
+        seeded here and restored.
     seed : int
         Seed of the order of the images and of the noise.
-    progress : bool
-        Show a progress bar.
-    checkpoint : Checkpoint
+    checkpoint : object
         Where the state is kept between epochs, and found again after a kill.
+    recipe
+        The fields of :class:`Recipe`.
 
     Returns
     -------
@@ -59,33 +74,34 @@ def train(
         If an epoch's loss is not finite; the weights are never silently reset.
     """
     generator = torch.Generator(x.device).manual_seed(seed)
+    epochs, batch, lr, schedule, weight_decay = Recipe(**recipe)
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
-    steps = epochs * math.ceil(len(x) / batch)
-    decay = {
-        "constant": lambda step: 1.0,
-        "cosine": lambda step: (1 + math.cos(math.pi * step / steps)) / 2,
-    }[schedule]
+    decay = partial(SCHEDULES[schedule], steps=epochs * math.ceil(len(x) / batch))
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, decay)
     x = x.contiguous(memory_format=torch.channels_last)
     model.train()
     parts = model, optimizer, scheduler, generator, torch.default_generator
+
+    def step(rows, epoch):
+        images = augment(x[rows]) if augment else x[rows]
+        value = loss(model, images, y[rows], generator=generator, epoch=epoch)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        scheduler.step()
+        return value.detach() * len(rows)
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         history = checkpoint.resume(parts, [])
-        for epoch in tqdm(range(len(history), epochs), disable=not progress, leave=False):
+        for epoch in range(len(history), epochs):
             total = torch.zeros((), device=x.device)
-            for rows in torch.randperm(len(x), generator=generator, device=x.device).split(batch):
-                images = augment(x[rows]) if augment else x[rows]
-                value = loss(model, images, y[rows], generator=generator, epoch=epoch)
-                optimizer.zero_grad()
-                value.backward()
-                optimizer.step()
-                scheduler.step()
-                total += value.detach() * len(rows)
+            order = torch.randperm(len(x), generator=generator, device=x.device)
+            for rows in order.split(batch):
+                total += step(rows, epoch)
             history.append(total.item() / len(x))
-            if not torch.isfinite(total):
-                raise FloatingPointError(
-                    f"the training loss is not finite in epoch {epoch + 1}; lower lr or raise batch."
-                )
+            if not math.isfinite(history[-1]):
+                where = f"epoch {epoch + 1}; lower lr or raise batch."
+                raise FloatingPointError(f"the training loss is not finite in {where}")
             checkpoint.keep(parts, history, last=epoch + 1 == epochs)
     return history

@@ -1,4 +1,4 @@
-"""Where a long computation is, on disk: a killed run carries on there, and ends as one that was left alone.
+"""Where a long computation is, on disk: a killed run carries on there, to the same end.
 
 On a CPU that is to the same bits; a GPU's sums need not repeat, with or without a kill.
 """
@@ -10,24 +10,26 @@ from pathlib import Path
 
 import torch
 
-from study.results import ROOT, device_name, replacing
+from pacd.data import ROOT
+from study.results import device_name, replacing
 
 FOLDER = ROOT / "data" / "checkpoints"
 
 
 class Checkpoint:
-    """One file that holds the state of one computation: ``resume`` before its loop, ``keep`` in it, ``remove`` when the result is on disk.
+    """One file that holds the state of one computation.
+
+    ``resume`` before its loop, ``keep`` in it, ``remove`` when the result is on disk.
 
     Parameters
     ----------
-    path : path, optional
-        None: nothing is ever kept.
+    path : path
     every : float
         Seconds from one state to the next; a shorter computation leaves no file.
     """
 
-    def __init__(self, path=None, every=60.0):
-        self.path, self.every = path and Path(path), every
+    def __init__(self, path, every=60.0):
+        self.path, self.every = Path(path), every
         self.started = self.kept = None
         self.seconds = 0.0  # that the pieces before a kill took, as far as they were kept
 
@@ -37,7 +39,8 @@ class Checkpoint:
         Parameters
         ----------
         parts : sequence
-            Modules, optimizers, schedulers, generators, tensors, or objects whose attributes are all their state; changed in place.
+            Modules, optimizers, schedulers, generators, tensors, or objects whose attributes are
+            all their state; changed in place.
         progress : list
             What to start from without a file.
 
@@ -47,7 +50,7 @@ class Checkpoint:
             The progress kept with the parts, else ``progress``.
         """
         self.started = self.kept = time.monotonic()
-        if not (self.path and self.path.exists()):
+        if not self.path.exists():
             return progress
         try:
             saved = torch.load(self.path)
@@ -59,25 +62,22 @@ class Checkpoint:
         return saved["progress"]
 
     def keep(self, parts, progress, last=False):
-        """Replace the file by the state of now, unless it is younger than ``every`` seconds; by the ``last`` one whenever it took that long to get there."""
+        """Replace the file by the state of now, unless it is younger than ``every`` seconds.
+
+        The ``last`` state is kept whenever it took that long to get there.
+        """
         now = time.monotonic()
-        if not self.path or now - (self.started if last else self.kept) < self.every:
+        if now - (self.started if last else self.kept) < self.every:
             return
         spent = self.seconds + now - self.started
+        states = [_state(part) for part in parts]
         with replacing(self.path) as temporary:
-            torch.save(
-                {"parts": [_state(part) for part in parts], "progress": progress, "seconds": spent},
-                temporary,
-            )
+            torch.save({"parts": states, "progress": progress, "seconds": spent}, temporary)
         self.kept = now
 
     def remove(self):
         """Delete the file, if there is one."""
-        if self.path:
-            self.path.unlink(missing_ok=True)
-
-
-NOTHING = Checkpoint()
+        self.path.unlink(missing_ok=True)
 
 
 def checkpoint(settings, *data):
@@ -87,36 +87,35 @@ def checkpoint(settings, *data):
     ----------
     settings : pydantic.BaseModel
     data : torch.Tensor, torch.nn.Module, int or str
-        What else tells the computation from others: its images and labels, a seed, the trained network that is certified.
+        What else tells the computation from others: its images and labels, a seed, the trained
+        network that is certified.
 
     Returns
     -------
     Checkpoint
-        In ``data/checkpoints``; other settings, data, code, torch or device never meet it. The names of files are left out, as
-        the data themselves say what was read, and a result may be written elsewhere.
+        In ``data/checkpoints``; other settings, data, method, torch or device never meet it. The
+        names of files are left out, as the data themselves say what was read, and a result may be
+        written elsewhere.
     """
-    code = hashlib.sha256(
-        b"".join(path.read_bytes() for path in sorted((ROOT / "pacd").glob("*.py")))
-    ).hexdigest()
-    run = [
-        type(settings).__name__,
-        settings.model_dump(exclude={"rows_file", "poison_file", "data_root"}),
-        [_digest(part) for part in data],
-        code,
-        torch.__version__,
-        device_name(settings),
-    ]
-    return Checkpoint(FOLDER / (hashlib.sha256(json.dumps(run).encode()).hexdigest()[:16] + ".pt"))
+    chosen = settings.model_dump(exclude={"rows_file", "poison_file", "data_root"})
+    run = [type(settings).__name__, chosen, [_digest(part) for part in data]]
+    run += [method_hash(), torch.__version__, device_name(settings)]
+    name = hashlib.sha256(json.dumps(run).encode()).hexdigest()[:16]
+    return Checkpoint(FOLDER / f"{name}.pt")
+
+
+def method_hash(folder=ROOT / "pacd"):
+    """Hash of all that a result depends on beside its settings and data: the package ``pacd``."""
+    sources = (path.read_bytes() for path in sorted(folder.glob("*.py")))
+    return hashlib.sha256(b"".join(sources)).hexdigest()
 
 
 def _digest(part):
     if isinstance(part, torch.nn.Module):
         return [_digest(tensor) for tensor in part.state_dict().values()]
-    return (
-        hashlib.sha256(part.cpu().numpy().tobytes()).hexdigest()
-        if isinstance(part, torch.Tensor)
-        else part
-    )
+    if isinstance(part, torch.Tensor):
+        return hashlib.sha256(part.cpu().numpy().tobytes()).hexdigest()
+    return part
 
 
 def _state(part):

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from pacd.names import BASELINES
+from pacd import controls
 from study import grid
 from study.intervals import acr, mean_interval, paired_drop, pairs
 from study.predict import predict_acr
@@ -23,7 +23,7 @@ from study.results import ROOT, manifest_path, replacing
 
 CLAIMS, LEDGER = ROOT / "data" / "claims.yaml", ROOT / "data" / "claims.json"
 PROFILES = ("paper", "laptop")
-CONTROLS = (*BASELINES, "accuracy")  # everything below the bilevel family against the ACR
+CONTROLS = (*controls.CONTROLS, "accuracy")  # everything below the bilevel family against the ACR
 
 
 class Cell(NamedTuple):

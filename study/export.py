@@ -1,20 +1,20 @@
-"""A poisoned training set for other pipelines.
+"""A poisoned training set as other code reads it: ``python -m study.export POISON.npz OUT``.
 
-An export is a folder with
-
-- ``dataset.npz``: x_train, y_train (the whole poisoned training split, in its order), x_test, y_test; uint8 images (N, H, W) or
-  (N, H, W, 3) and int64 labels. numpy alone reads it, and so does :func:`pacd.data.load`, which draws its validation images
-  from x_train as it does with any .npz.
-- ``train/<class>/<row>.png``: the same training images, greyscale or RGB, for ``torchvision.datasets.ImageFolder``. The names
-  are zero-padded, so that its order of classes is that of the labels and its order within a class that of the rows.
+- ``dataset.npz``: x_train, y_train, x_test, y_test, uint8 images (N, H, W) or (N, H, W, 3); also
+  what ``dataset`` takes.
+- ``train/<class>/<row>.png``, 8-bit greyscale or RGB, for ``torchvision.datasets.ImageFolder``. The
+  names are zero-padded, so that its order of classes is that of the labels and its order within a
+  class that of the rows.
 - ``manifest.json``: :class:`Manifest`.
 
 :mod:`study.verify` checks it against the original data.
 """
 
+import argparse
 import hashlib
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,14 +24,15 @@ import torch
 from PIL import Image
 from pydantic import Field
 
-from pacd.data import load
-from pacd.poison_file import PoisonError, apply, promise, read, seal
-from study.checked import Checked, SettingsError, Text, allowed
-from study.intervals import distortion
+from pacd.data import DataError, load
+from pacd.poison_file import PoisonError, apply, read, require, seal
+from study.distortion import distortion
 from study.results import write_json
+from study.settings import Checked, SettingsError, Text, allowed
 
 NPZ, PNG, MANIFEST = "dataset.npz", "train", "manifest.json"
-Hash = Annotated[str, allowed("a SHA-256 in hexadecimal", pattern="^[0-9a-f]{64}$")]
+SHA256 = "^[0-9a-f]{64}$"
+Hash = Annotated[str, allowed("a SHA-256 in hexadecimal", pattern=SHA256)]
 
 
 class Source(Checked):
@@ -45,28 +46,28 @@ class Source(Checked):
 
 
 class Manifest(Source):
-    """Of an export. ``png_sha256`` is what ``find train -type f | LC_ALL=C sort | xargs sha256sum | sha256sum`` prints."""
+    """Of an export.
+
+    ``png_sha256`` is what ``find train -type f | LC_ALL=C sort | xargs sha256sum | sha256sum``
+    prints.
+    """
 
     train_sha256: Hash  # of the clean training split, pacd.data.sha256
     poisoned_indices: Annotated[
         list[Annotated[int, Field(ge=0)]], allowed("rows of x_train, at least one", min_length=1)
     ]
-    distortion: Annotated[
-        dict[str, float], allowed("a dict of numbers")
-    ]  # study.intervals.distortion
+    distortion: Annotated[dict[str, float], allowed("a dict of numbers")]
     poison: Annotated[dict[str, Any], allowed("the parameters of the poison")]
     npz_sha256: Hash
-    png_sha256: Annotated[
-        str | None, allowed("None or a SHA-256 in hexadecimal", pattern="^[0-9a-f]{64}$")
-    ]
+    png_sha256: Annotated[str | None, allowed("None or a SHA-256 in hexadecimal", pattern=SHA256)]
     sha256: Hash  # of this manifest, pacd.poison_file.seal
 
 
 def export(poison, out, data_root=None, png=True):
     """Write the training set with the 8-bit poison in its place.
 
-    The export is built in a hidden folder beside ``out`` and takes that name when it is whole, so a killed one is never
-    taken for an export.
+    The export is built in a hidden folder beside ``out`` and takes that name when it is whole, so a
+    killed one is never taken for an export.
 
     Parameters
     ----------
@@ -82,33 +83,31 @@ def export(poison, out, data_root=None, png=True):
     Raises
     ------
     PoisonError, DataError
-        If ``out`` holds something else, the poison or its data break a promise, or a class has no image for its PNG folder.
+        If ``out`` holds something else, the poison or its data break a rule, or a class has no
+        image for its PNG folder.
     """
     out = Path(out).resolve()
     _refuse_foreign(out)
     rows, _, _, facts = read(poison)
     source, clean = load_original(poison, facts["parameters"], data_root)
-    arrays, rows = as_arrays(apply(poison, clean)[0]), np.sort(rows)
-    x, y = arrays["x_train"], arrays["y_train"]
-    absent = sorted(set(range(clean.classes)) - set(y.tolist()))
-    if png and absent:
-        raise PoisonError(
-            f"class {absent[0]} has no training image, so ImageFolder would number the classes otherwise; use --no-png."
-        )
+    original, arrays = as_arrays(clean), as_arrays(apply(poison, clean)[0])
+    if png:
+        _every_class_has_images(arrays["y_train"], clean.classes)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
         folder = Path(temporary) / "export"
         folder.mkdir()
         np.savez_compressed(folder / NPZ, **arrays)
-        names = png_names(y) if png else []
-        for name, image in zip(names, x):
+        names = png_names(arrays["y_train"]) if png else []
+        for name, image in zip(names, arrays["x_train"]):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(folder / name)
+        rows = np.sort(rows)
         content = {
             **source.model_dump(),
             "train_sha256": facts["train_sha256"],
             "poisoned_indices": rows.tolist(),
-            "distortion": distortion_of(as_arrays(clean)["x_train"][rows], x[rows]),
+            "distortion": distortion_of(original["x_train"][rows], arrays["x_train"][rows]),
             "poison": facts["parameters"],
             "npz_sha256": hash_npz(folder),
             "png_sha256": hash_pngs(folder, names) if png else None,
@@ -119,32 +118,43 @@ def export(poison, out, data_root=None, png=True):
         os.rename(folder, out)
 
 
+def _every_class_has_images(y, classes):
+    absent = sorted(set(range(classes)) - set(y.tolist()))
+    if absent:
+        reason = "so ImageFolder would number the classes otherwise; use --no-png"
+        raise PoisonError(f"class {absent[0]} has no training image, {reason}.")
+
+
 def load_original(where, parameters, data_root):
-    """What a manifest says of its source (checked; ``where`` is for the sentence), and the clean splits."""
+    """What a manifest says of its source, checked, and the clean splits.
+
+    ``where`` is for the sentence about a wrong one.
+    """
     source = _valid(Source, where, {name: parameters.get(name) for name in Source.model_fields})
     return source, load(source.dataset, data_root, source.split_seed, source.train_size)
 
 
 def as_arrays(splits):
     """The arrays of ``dataset.npz``."""
-
-    def pixels(x):
-        x = np.ascontiguousarray((x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
-        return x[..., 0] if x.shape[-1] == 1 else x
-
     return {
-        "x_train": pixels(splits.x_train),
+        "x_train": _pixels(splits.x_train),
         "y_train": splits.y_train.numpy(),
-        "x_test": pixels(splits.x_test),
+        "x_test": _pixels(splits.x_test),
         "y_test": splits.y_test.numpy(),
     }
 
 
+def _pixels(x):
+    """(N, C, H, W) in [0, 1] to uint8 (N, H, W) or (N, H, W, 3)."""
+    x = (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    x = np.ascontiguousarray(x.numpy())
+    return x[..., 0] if x.shape[-1] == 1 else x
+
+
 def distortion_of(original, changed):
-    """:func:`study.intervals.distortion` of uint8 images as they lie in ``dataset.npz``."""
-    return distortion(
-        *(np.moveaxis(x.reshape(*x.shape[:3], -1), 3, 1) / 255 for x in (original, changed))
-    )
+    """:func:`study.distortion.distortion` of uint8 images as they lie in ``dataset.npz``."""
+    shapes = (x.reshape(*x.shape[:3], -1) for x in (original, changed))
+    return distortion(*(np.moveaxis(x, 3, 1) / 255 for x in shapes))
 
 
 def png_names(y):
@@ -155,14 +165,15 @@ def png_names(y):
 
 def read_manifest(folder):
     """The :class:`Manifest` of an export; PoisonError if there is none or it is not whole."""
+    path = folder / MANIFEST
     try:
-        content = json.loads((folder / MANIFEST).read_text())
+        content = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise PoisonError(f"{folder} is not a whole export: it has no {MANIFEST}.") from error
     except (OSError, ValueError) as error:
-        raise PoisonError(f"{folder / MANIFEST} is not readable ({error}).") from error
-    promise(isinstance(content, dict), f"{folder / MANIFEST} must be a JSON object")
-    return _valid(Manifest, folder / MANIFEST, content)
+        raise PoisonError(f"{path} is not readable ({error}).") from error
+    require(isinstance(content, dict), f"{path} must be a JSON object")
+    return _valid(Manifest, path, content)
 
 
 def _valid(kind, where, content):
@@ -176,13 +187,12 @@ def _refuse_foreign(out):
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     try:
-        own = {entry.name for entry in out.iterdir()} <= {NPZ, PNG, MANIFEST} and read_manifest(out)
+        names = {entry.name for entry in out.iterdir()}
+        own = names <= {NPZ, PNG, MANIFEST} and read_manifest(out)
     except (PoisonError, OSError):
         own = False
-    promise(
-        own,
-        f"OUT must be a new or empty folder, or an earlier export, which is replaced; {out} is neither",
-    )
+    allowed = "a new or empty folder, or an earlier export, which is replaced"
+    require(own, f"OUT must be {allowed}; {out} is neither")
 
 
 def hash_npz(folder):
@@ -192,12 +202,31 @@ def hash_npz(folder):
 
 def hash_pngs(folder, names):
     """One SHA-256 for all PNGs of an export and their names."""
-    return _hash(
-        "".join(
-            f"{_hash((folder / name).read_bytes())}  {name}\n" for name in sorted(names)
-        ).encode()
-    )
+    lines = [f"{_hash((folder / name).read_bytes())}  {name}\n" for name in sorted(names)]
+    return _hash("".join(lines).encode())
 
 
 def _hash(content):
     return hashlib.sha256(content).hexdigest()
+
+
+def main(arguments=None):
+    """The command line; None if all went well, else the sentence that says what did not."""
+    from study.verify import DATA_ROOT, verify
+
+    description = "Write a training set with its 8-bit poison: an .npz, PNG folders, a manifest."
+    parser = argparse.ArgumentParser(prog="python -m study.export", description=description)
+    parser.add_argument("poison", metavar="POISON.npz")
+    parser.add_argument("path", metavar="OUT", help="a new or empty folder, or an earlier export")
+    parser.add_argument("--no-png", action="store_true", help="write no PNG folders")
+    parser.add_argument("--data-root", **DATA_ROOT)
+    chosen = parser.parse_args(arguments)
+    try:
+        export(chosen.poison, chosen.path, chosen.data_root, not chosen.no_png)
+        print(verify(chosen.path, chosen.data_root))
+    except (PoisonError, DataError, OSError) as error:
+        return str(error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 import yaml
 
-from pacd.names import BASELINES, TRAINERS
-from study.checked import SettingsError
+from pacd.controls import CONTROLS
+from pacd.losses import TRAINERS
 from study.results import ROOT, read_rows
-from study.settings import CuratorSettings, PoisonSettings, VictimSettings
+from study.settings import CuratorSettings, PoisonSettings, SettingsError, VictimSettings
 
 PROFILES = ROOT / "profiles"
 MADE = {"seeds", "rows_file", "poison_file"}  # by the grid
@@ -210,7 +210,7 @@ def _add(grid, content, victim, poison):
     )
     victim_settings = _checked(VictimSettings, victim, where)
     poison_settings = _checked(
-        PoisonSettings, crafted if label != "clean" else {**crafted, "attack": BASELINES[0]}, where
+        PoisonSettings, crafted if label != "clean" else {**crafted, "attack": CONTROLS[0]}, where
     )
     for name in ("dataset", "data_root", "split_seed", "train_size", "target_class"):
         if crafted[name] != victim[name]:

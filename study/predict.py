@@ -1,8 +1,9 @@
-"""A *prediction*, without a guarantee, of the average certified radius that many more draws would give.
+"""A *prediction*, without a guarantee, of the ACR that many more draws would give.
 
-Empirical Bayes: the points' t = Phi^-1(p_A) are taken as draws from one smooth density, fitted to the counts of few draws.
-Most points of a good network win nearly all of 2,000 draws, and how far above that their p_A lies, the counts do not say; the
-smoothness does. So this is for developing. What is certified, :mod:`pacd.certify` says.
+Empirical Bayes: the points' t = Phi^-1(p_A) are taken as draws from one smooth density, fitted to
+the counts of few draws. Most points of a good network win nearly all of 2,000 draws, and how far
+above that their p_A lies, the counts do not say; the smoothness does. So this is for developing.
+What is certified, :mod:`pacd.certify` says.
 """
 
 from typing import NamedTuple
@@ -12,10 +13,11 @@ from scipy.optimize import minimize
 from scipy.special import softmax
 from scipy.stats import binom, norm
 
-from pacd.certify import counts_of, lower_bound
+from pacd.counts import lower_bound, wins
 
 GRID = np.linspace(-4, 7, 221)  # t; at n = 100,000 and alpha = 0.001 no radius is above 3.81 sigma
-# Of the log density. In simulations degree 4 cannot follow two humps (bias 1.2 %); 8 can (0.3 %) and loses nothing elsewhere.
+# Of the log density. In simulations degree 4 cannot follow two humps (bias 1.2 %); 8 can (0.3 %)
+# and loses nothing elsewhere.
 DEGREE, RIDGE = 8, 1.0
 
 
@@ -30,8 +32,9 @@ class Prediction(NamedTuple):
 def predict_acr(rows, n=100_000, alpha=0.001, *, level=0.95, resamples=40, seed=0):
     """Predict the ACR that :func:`pacd.certify.certify` would give at the same points with n draws.
 
-    The interval covers what the counts leave open about each point and, by refitting to resampled points, about the density. It
-    does not cover a density that no such polynomial describes, nor that shared noise makes the counts of points dependent.
+    The interval covers what the counts leave open about each point and, by refitting to resampled
+    points, about the density. It does not cover a density that no such polynomial describes, nor
+    that shared noise makes the counts of points dependent.
 
     Parameters
     ----------
@@ -50,13 +53,13 @@ def predict_acr(rows, n=100_000, alpha=0.001, *, level=0.95, resamples=40, seed=
 
     References
     ----------
-    The log-polynomial density is Efron's g-modelling (Empirical Bayes deconvolution estimates, Biometrika 2016).
+    The log-polynomial density is Efron's g-modelling (Empirical Bayes deconvolution estimates,
+    Biometrika 2016).
     """
     right = rows[(rows["guess"] == rows["label"]) & (rows["n"] > 0)]
     if not len(right):
         return Prediction(0.0, 0.0, 0.0)
-    wins = counts_of(right)[range(len(right)), right["guess"]][:, None]
-    fit_to = likelihood(wins, right["n"].to_numpy()[:, None])
+    fit_to = likelihood(wins(right)[:, None], right["n"].to_numpy()[:, None])
     sigma = right["sigma"].to_numpy()
     mean, square = (radius_moment(n, alpha, power) for power in (1, 2))
 
@@ -76,14 +79,14 @@ def predict_acr(rows, n=100_000, alpha=0.001, *, level=0.95, resamples=40, seed=
     return Prediction(acr, acr - half, acr + half)
 
 
-def likelihood(wins, n):
-    """Likelihood of each point's wins at each t of the grid, scaled to a largest value of 1; (N, G)."""
-    log = wins * norm.logcdf(GRID) + (n - wins) * norm.logsf(GRID)
+def likelihood(k, n):
+    """Likelihood of each point's k wins at each t of the grid, scaled to a largest value of 1; (N, G)."""
+    log = k * norm.logcdf(GRID) + (n - k) * norm.logsf(GRID)
     return np.exp(log - log.max(1, keepdims=True))
 
 
 def fit_density(fit_to):
-    """Maximum penalised likelihood of a density on the grid whose logarithm is a polynomial; (G,), summing to 1."""
+    """A density on the grid whose logarithm is a polynomial, by penalised likelihood; (G,)."""
     z = np.linspace(-1, 1, len(GRID))
     basis = np.linalg.qr(z[:, None] ** np.arange(DEGREE + 1))[0][:, 1:] * np.sqrt(
         len(GRID)
@@ -101,6 +104,9 @@ def fit_density(fit_to):
 
 
 def radius_moment(n, alpha, power, slices=100):
-    """E[(radius / sigma)^power] over the counts of n draws, at each t of the grid; the counts by their quantiles."""
+    """E[(radius / sigma)^power] over the counts of n draws, at each t of the grid.
+
+    The counts are taken at their quantiles.
+    """
     losses = binom.ppf((np.arange(slices) + 0.5) / slices, n, norm.sf(GRID)[:, None])  # (G, slices)
     return (norm.ppf(lower_bound(n - losses, n, alpha)).clip(0) ** power).mean(1)

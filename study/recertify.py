@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pacd.certify import STOPPED, counts_of
+from pacd.counts import STOPPED, wins
 from study import report
 
 KEY = ["trainer", "sigma", "attack"]
@@ -57,7 +57,7 @@ def _cell(table, key, most):
         raise ValueError(
             f"rows must hold each test point once a victim seed, but those of {key} mix several experiments."
         )
-    k = counts_of(table)[range(len(table)), table["guess"]]
+    k = wins(table)
     lost = constant["n"] - k
     code = np.where(table["guess"] == table["label"], lost, -1 - lost)
     if len(table) != table["seed"].nunique() * table["index"].nunique():

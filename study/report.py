@@ -9,7 +9,7 @@ import pandas as pd
 import yaml
 from IPython.display import Markdown
 
-from pacd.names import TRAINERS
+from pacd.losses import TRAINERS
 from study import grid
 from study.claims import CLAIMS, CONTROLS, published  # noqa: F401
 from study.claims import shown as decimals

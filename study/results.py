@@ -1,4 +1,4 @@
-"""Rows and their manifests: written whole or not at all, read back as one table."""
+"""Rows, poison and their manifests: written whole or not at all, read back as one table."""
 
 import hashlib
 import json
@@ -10,9 +10,13 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import torch
 
-ROOT = Path(__file__).resolve().parents[1]
+from pacd.data import ROOT, sha256
+from pacd.poison_file import manifest_path, seal, to_8bit
+from study.distortion import distortion
 
 
 @contextmanager
@@ -31,7 +35,10 @@ def replacing(path):
 
 
 def unwritable(path):
-    """Why no file can be written at a path, as far as the folder tells before there is a file; None if one can. Makes the folder."""
+    """Why no file can be written at a path; None if one can, as far as its folder tells.
+
+    Makes the folder.
+    """
     try:
         if Path(path).is_dir():
             return "it is a folder"
@@ -43,9 +50,7 @@ def unwritable(path):
 
 
 def manifest(settings, started, **facts):
-    """What made a result: parameters, facts, code commit, versions, device and seconds since ``started``."""
-    import torch
-
+    """What made a result: parameters, facts, commit, versions, device and seconds."""
     return {
         "parameters": settings.model_dump(),
         **facts,
@@ -58,37 +63,28 @@ def manifest(settings, started, **facts):
 
 def device_name(settings):
     """The GPU's name, or the CPU's architecture, as settings choose between them."""
-    import torch
-
     on_gpu = getattr(settings, "device", "cpu") != "cpu" and torch.cuda.is_available()
     return torch.cuda.get_device_name() if on_gpu else f"CPU {platform.machine()}"
 
 
 def _commit():
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        return subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+    return done.stdout.strip()
 
 
 def default_path(kind, settings, suffix):
-    """Where a run started by hand writes: a name that says trainer and sigma, and a hash of all parameters."""
+    """Where a run started by hand writes: trainer, sigma, and a hash of all parameters."""
     digest = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:8]
-    return ROOT / "data" / kind / "local" / f"{settings.trainer}-{settings.sigma}-{digest}{suffix}"
-
-
-def manifest_path(path):
-    """The manifest beside a file of rows or of poison."""
-    return Path(path).with_suffix(".json")
+    name = f"{settings.trainer}-{settings.sigma}-{digest}{suffix}"
+    return ROOT / "data" / kind / "local" / name
 
 
 def write_json(path, content):
+    """Write JSON whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
 
@@ -100,48 +96,80 @@ def write_rows(path, rows, facts):
         rows.to_csv(temporary, index=False)
 
 
+def write_poison(path, splits, index, images, facts):
+    """Write a poison file and its manifest; :mod:`pacd.poison_file` reads it.
+
+    Parameters
+    ----------
+    path : path ending in .npz
+    splits : Splits
+        The clean data it was made from.
+    index : tensor of shape (m,)
+        Rows of ``splits.x_train``.
+    images : tensor of shape (m, C, H, W)
+        The poisoned images, float.
+    facts : dict
+        Manifest with ``parameters`` holding at least target_class and eps_linf. Added are the hash
+        of the data, the number of poisoned images, the distortion (of the 8-bit images), and a hash
+        of file and manifest.
+    """
+    clean = splits.x_train[index]
+    rounded = to_8bit(images, clean, facts["parameters"]["eps_linf"])
+    original = (clean * 255).round().cpu().double().numpy() / 255
+    facts = {
+        **facts,
+        "train_sha256": sha256(splits.x_train, splits.y_train),
+        "poisoned": len(index),
+        "distortion": distortion(original, rounded / 255),
+    }
+    arrays = {"index": index.cpu().numpy(), "images": images.cpu().numpy(), "images_8bit": rounded}
+    with replacing(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
+        write_json(manifest_path(path), {**facts, "sha256": seal(facts, temporary.read_bytes())})
+
+
 def read_rows(*paths):
     """The rows of several files in one table, with what their manifests say.
 
-    Adds the scalar parameters of the run, ``run``, ``accuracy_all`` and ``accuracy_target`` (of the network itself, without
-    noise), and of its poison ``attack`` ("none" for clean data), ``crafting_trainer``, ``crafting_architecture``, ``poison_seed``, its own parameters, such as
-    ``eps_linf``, and its distances from the originals (see :func:`study.intervals.distortion`).
+    Adds the scalar parameters of the run, ``run``, ``accuracy_all`` and ``accuracy_target`` (of the
+    network itself, without noise), and of its poison ``attack`` ("none" for clean data),
+    ``crafting_trainer``, ``crafting_architecture``, ``poison_seed``, its own parameters, such as
+    ``eps_linf``, and its distances from the originals (see :func:`study.distortion.distortion`).
 
     Raises
     ------
     FileNotFoundError
         If a file of rows or its manifest is missing.
     """
-    tables = []  # rows from before ``normalisation`` was a parameter are of centred networks
-    for path in map(Path, paths):
-        facts, rows = json.loads(manifest_path(path).read_text()), pd.read_csv(path)
-        poison = {
-            "attack": "unknown" if facts["poison"] else "none",
-            "trainer": "none",
-            "architecture": "none",
-        } | (facts["poison"] or {})
-        accuracies = (
-            pd.DataFrame.from_dict(facts["accuracy"], orient="index")
-            .add_prefix("accuracy_")
-            .rename(index=int)
-        )
-        facts = {
-            "normalisation": "centred",
-            **poison,
-            **(facts.get("distortion") or {}),
-            **facts["parameters"],
-            "run": path.stem,
-        }
-        facts |= {f"crafting_{name}": poison[name] for name in ("trainer", "architecture")} | {
-            "poison_seed": poison.get("seed")
-        }
-        for name, options in (
-            ("attack_options", poison.get("attack_options", {})),
-            ("trainer_options", facts["trainer_options"]),
-        ):
-            facts[name] = ", ".join(f"{k} = {v}" for k, v in options.items())
-        rows = rows.assign(
-            **{k: v for k, v in facts.items() if k not in rows and not isinstance(v, (list, dict))}
-        )
-        tables.append(rows.join(accuracies, on="seed"))
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat([_rows_with_facts(Path(path)) for path in paths], ignore_index=True)
+
+
+def _rows_with_facts(path):
+    manifest, rows = json.loads(manifest_path(path).read_text()), pd.read_csv(path)
+    accuracies = pd.DataFrame.from_dict(manifest["accuracy"], orient="index")
+    accuracies = accuracies.add_prefix("accuracy_").rename(index=int)
+    facts = {**_facts(manifest), "run": path.stem}
+    for name, value in facts.items():
+        if name not in rows and not isinstance(value, (list, dict)):
+            rows[name] = value
+    return rows.join(accuracies, on="seed")
+
+
+def _facts(manifest):
+    """What a table says of each row of one run: of its poison, then of the run itself."""
+    made, parameters = manifest["poison"], manifest["parameters"]
+    poison = {"attack": "unknown" if made else "none", "trainer": "none", "architecture": "none"}
+    poison |= made or {}
+    # Rows from before ``normalisation`` was a parameter are of centred networks.
+    facts = {"normalisation": "centred", **poison, **(manifest.get("distortion") or {})}
+    facts |= parameters
+    facts["attack_options"] = _listed(poison.get("attack_options", {}))
+    facts["trainer_options"] = _listed(parameters["trainer_options"])
+    facts["crafting_trainer"] = poison["trainer"]
+    facts["crafting_architecture"] = poison["architecture"]
+    facts["poison_seed"] = poison.get("seed")
+    return facts
+
+
+def _listed(options):
+    return ", ".join(f"{name} = {value}" for name, value in options.items())

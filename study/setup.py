@@ -1,19 +1,22 @@
-"""From checked settings to the objects an experiment needs: device, data, trainer, network."""
+"""From checked settings to the objects an experiment needs: data, trainer, network, attack."""
 
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from pacd.attack import METHODS, method, poison
-from pacd.controls import LEARNED, PATTERNS, craft, learn
+from pacd import poison_file as files
+from pacd.attack import METHODS, Method, Problem, poison
+from pacd.controls import LEARNED, PATTERNS, craft, learned
 from pacd.data import DataError, Splits, load
-from pacd.direct_search import SEARCHES, search
+from pacd.direct_search import SEARCHES, Search, direct_search
 from pacd.int8 import check_device, quantised
 from pacd.losses import TRAINERS
 from pacd.models import make_model
-from study.checked import SettingsError, options_of
+from pacd.votes import Votes
+from study.settings import SettingsError, check_options
 
 
 class Setup(NamedTuple):
@@ -30,87 +33,168 @@ def setup(settings):
     Raises
     ------
     SettingsError, DataError
-        If the device is absent, an option of the trainer is unknown or impossible, the data lack images of the class in one of their parts, or their images are too small for the network.
+        If the device is absent, an option of the trainer is unknown or impossible, the data lack
+        images of the class in one of their parts, or their images are too small for the network.
     """
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise SettingsError("device must be auto or cpu here, not 'cuda': torch finds no GPU.")
-    device = "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"
+    device = chosen_device(settings.device)
     torch.set_num_threads(settings.threads)
     loss = trainer(settings.trainer, settings.trainer_options, settings.sigma)
-    splits = load(
-        settings.dataset, settings.data_root, settings.split_seed, settings.train_size
-    ).to(device)
-    if settings.target_class >= splits.classes:
-        raise DataError(
-            f"target_class must be below {splits.classes} for {settings.dataset}, not {settings.target_class}."
-        )
-    for part, labels in (
-        ("training", splits.y_train),
-        ("validation", splits.y_val),
-        ("test", splits.y_test),
-    ):
-        if settings.target_class not in labels:
-            raise DataError(
-                f"target_class must have {part} images, and {settings.dataset} has none of class {settings.target_class} among its {len(labels)}."
-            )
+    data = settings.dataset, settings.data_root, settings.split_seed, settings.train_size
+    splits = load(*data).to(device)
+    _check_class(settings, splits)
+    _check_size(settings, splits)
+    options = settings.architecture, splits.shape, splits.classes
 
     def model(seed):
-        return make_model(
-            settings.architecture, splits.shape, splits.classes, seed, settings.normalisation
-        ).to(device)
+        return make_model(*options, seed, settings.normalisation).to(device)
 
-    try:
-        make_model(settings.architecture, splits.shape, splits.classes, 0).eval()(
-            torch.zeros(1, *splits.shape)
-        )
-    except RuntimeError as error:
-        size, reason = "x".join(map(str, splits.shape)), str(error).splitlines()[0]
-        raise SettingsError(
-            f"architecture must be one for images of {size} (C x H x W), not {settings.architecture!r} ({reason})."
-        ) from error
     return Setup(splits, loss, model)
 
 
-def chosen_attack(name, options):
-    """The named attack or control, ``attack(splits, make_model, loss, **setting) -> index, images, trace``."""
-    if name in METHODS:
-        return partial(poison, method=method(name, options))
-    if name in LEARNED:
-        return learn(name, options)
-    if name in SEARCHES:
-        return search(options)
-    if options:
-        raise SettingsError(
-            f"attack_options must be empty for the control {name!r}, not {options}."
-        )
-    return partial(craft, pattern=PATTERNS[name])
+def chosen_device(name):
+    """``cpu`` or ``cuda``; auto takes a GPU where there is one."""
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise SettingsError("device must be auto or cpu here, not 'cuda': torch finds no GPU.")
+    return "cuda" if name != "cpu" and there else "cpu"
 
 
-def augmentation(name, shape):
-    """Random crop after padding by an eighth of the side (4 pixels for CIFAR-10), and flip; None for none.
+def _check_class(settings, splits):
+    target, dataset = settings.target_class, settings.dataset
+    if target >= splits.classes:
+        allowed = f"below {splits.classes} for {dataset}"
+        raise DataError(f"target_class must be {allowed}, not {target}.")
+    parts = {"training": splits.y_train, "validation": splits.y_val, "test": splits.y_test}
+    for part, labels in parts.items():
+        if target not in labels:
+            lacking = f"none of class {target} among its {len(labels)}"
+            raise DataError(f"target_class must have {part} images, and {dataset} has {lacking}.")
 
-    v2 transforms draw once for a whole tensor, so they are applied image by image.
-    """
-    if name == "none":
-        return None
-    from torchvision.transforms import v2
 
-    crop = v2.RandomCrop(shape[1:], padding=max(1, shape[1] // 8))
-    transform = {"crop": crop, "crop_flip": v2.Compose([crop, v2.RandomHorizontalFlip()])}[name]
-    return lambda images: torch.stack([transform(image) for image in images])
+def _check_size(settings, splits):
+    try:
+        model = make_model(settings.architecture, splits.shape, splits.classes, 0)
+        model.eval()(torch.zeros(1, *splits.shape))
+    except RuntimeError as error:
+        size, reason = "x".join(map(str, splits.shape)), str(error).splitlines()[0]
+        fitting = f"one for images of {size} (C x H x W)"
+        wrong = f"{settings.architecture!r} ({reason})"
+        raise SettingsError(f"architecture must be {fitting}, not {wrong}.") from error
 
 
 def trainer(name, options, sigma):
     """The loss of a trainer with its options bound."""
     loss = TRAINERS[name]
-    options_of(loss, after="epoch").check(options, f"trainer_options of {name}: ")
+    check_options(loss, options, f"trainer_options of {name}: ", after="epoch")
     return partial(loss, sigma=sigma, **options)
+
+
+def problem(settings):
+    """The bilevel problem of poison settings, :class:`pacd.attack.Problem`."""
+    budget = settings.sigma, settings.target_class, settings.eps_linf, settings.fraction
+    return Problem(*setup(settings), *budget)
+
+
+def chosen_attack(name, options):
+    """The named attack or control, ``attack(problem, steps=..., seed=..., checkpoint=...)``.
+
+    Returns
+    -------
+    callable
+        It returns index, images and trace as :func:`pacd.attack.poison` does.
+
+    Raises
+    ------
+    SettingsError
+        If an option is unknown or impossible.
+    """
+    where = f"attack_options of {name}: "
+    if name in PATTERNS:
+        check_options(PATTERNS[name], options, where, after="generator")
+        return partial(craft, pattern=partial(PATTERNS[name], **options))
+    if name in SEARCHES:
+        check_options(Search, options, where)
+        return partial(direct_search, method=replace(SEARCHES[name], **options))
+    check_options(Method, options, where)
+    if name in METHODS:
+        return partial(poison, method=replace(METHODS[name], **options))
+    if "objective" in options:
+        allowed = "may not hold 'objective': it is always 'training'"
+        raise SettingsError(f"attack_options of the control {name!r} {allowed}.")
+    loss, method = LEARNED[name]
+    return partial(learned, trainer=loss, method=replace(method, **options))
+
+
+def poisoned(settings, splits):
+    """The splits that victims train on, and what the manifest of their rows says of the poison."""
+    if settings.poison_file is None:
+        return splits, {"poison": None, "distortion": None, "poison_seconds": 0.0}
+    splits, facts = files.apply(settings.poison_file, splits, settings.eight_bit)
+    check_target(facts, settings.target_class)
+    said = {"poison": facts["parameters"], "distortion": facts.get("distortion")}
+    return splits, said | {"poison_seconds": facts.get("seconds", 0.0)}
+
+
+def check_target(facts, target_class):
+    """Refuse to certify another class than the poisoned one."""
+    of_poison = facts["parameters"]["target_class"]
+    allowed = f"{of_poison}, the class of this poison file"
+    files.require(of_poison == target_class, f"target_class must be {allowed}, not {target_class}")
+
+
+def changed_rows(poisoned, splits):
+    """Which training images a poison changes, bool (N,).
+
+    Raises
+    ------
+    PoisonError
+        If it changes none, as one whose eps is below an 8-bit step.
+    """
+    changed = (poisoned.x_train != splits.x_train).flatten(1).any(1)
+    sentence = "poison_file must change at least one image, and this poison changes none"
+    files.require(changed.any(), sentence)
+    return changed
+
+
+def augmentation(name, shape):
+    """Random crop after padding by an eighth of the side (4 pixels for CIFAR-10), and flip.
+
+    None for none. v2 transforms draw once for a whole tensor, so they are applied image by image.
+    """
+    if name == "none":
+        return None
+    from torchvision.transforms import v2
+
+    transform = v2.RandomCrop(shape[1:], padding=max(1, shape[1] // 8))
+    if name == "crop_flip":
+        transform = v2.Compose([transform, v2.RandomHorizontalFlip()])
+    return lambda images: torch.stack([transform(image) for image in images])
+
+
+def voting(settings, splits):
+    """``votes(model)`` at the test points of the class, whose rows are returned too.
+
+    Raises
+    ------
+    SettingsError
+        If the network has no version of the precision.
+    """
+    points = (splits.y_test == settings.target_class).nonzero().flatten()[: settings.points]
+    certified = certified_network(settings.precision, splits, settings.sigma)
+    options = {"batch": settings.certify_batch, "compiled": settings.compiled}
+
+    def votes(model):
+        network, x = certified(model.eval()), splits.x_test[points]
+        return Votes(network, x, splits.classes, precision=settings.precision, **options)
+
+    return votes, points
 
 
 def certified_network(precision, splits, sigma):
     """``network(model)``, what is certified of a trained model: itself, or its int8 version.
 
-    The ranges of the latter are those on at most 1,000 validation images, under noise from a generator that no certificate uses.
+    The ranges of the latter are those on at most 1,000 validation images, under noise from a
+    generator that no certificate uses.
     """
     if precision != "int8":
         return lambda model: model
@@ -122,9 +206,8 @@ def certified_network(precision, splits, sigma):
 
 @torch.inference_mode()
 def accuracy(model, splits, target_class):
-    """Accuracy of the network itself, without noise, on all test images and on those of the target class."""
-    correct = torch.cat([model(x).argmax(1) for x in splits.x_test.split(1000)]) == splits.y_test
-    return {
-        "all": correct.float().mean().item(),
-        "target": correct[splits.y_test == target_class].float().mean().item(),
-    }
+    """Accuracy of the network itself, without noise: on all test images, and on the class."""
+    answers = torch.cat([model(x).argmax(1) for x in splits.x_test.split(1000)])
+    correct = (answers == splits.y_test).float()
+    of_class = splits.y_test == target_class
+    return {"all": correct.mean().item(), "target": correct[of_class].mean().item()}
