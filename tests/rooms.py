@@ -288,7 +288,7 @@ def long_core_cells(folder, most=15):
 
 
 def ruff(command, folder):
-    """What ruff says of the format or as a linter, by this project's rules; empty if all is well."""
+    """What ruff says of format or code, by the rules of this project; empty if all is well."""
     words = {"format": ["format", "--check"], "check": ["check"]}[command]
     done = subprocess.run(
         [sys.executable, "-m", "ruff", *words, "--quiet", "--no-cache"]
