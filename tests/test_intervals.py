@@ -72,7 +72,7 @@ def test_seeds_and_points_that_vary_alike_double_variance_and_freedom(size):
 
 
 def test_interval_of_unlike_parts():
-    """0.01 over 4 seeds, 0.04 over 9 points: 0.05^2 / (0.01^2 / 3 + 0.04^2 / 8) degrees of freedom."""
+    """Variances 0.01 of 4 seeds, 0.04 of 9 points: 0.05^2 / (0.01^2 / 3 + 0.04^2 / 8) degrees."""
     drop = intervals.paired_drop(*crossed(4, 9, 0.2, 0.6), level=0.9)
     freedom = 0.0025 / (0.0001 / 3 + 0.0016 / 8)
     expected = t.ppf(0.95, 3) * 0.1, t.ppf(0.95, freedom) * np.sqrt(0.05)
@@ -211,6 +211,41 @@ def test_ssim_of_one_window():
     )  # smaller than a window
 
 
+def run_of(attack, trainer, seeds, **more):
+    """One row for each seed."""
+    columns = {"attack": attack, "trainer": trainer, "seed": seeds, **more}
+    return pd.DataFrame(columns)
+
+
+def test_pairs_are_of_one_trainer_and_of_the_seeds_that_both_sides_have():
+    rows = pd.concat(
+        [
+            run_of("none", "gaussian", [0, 1, 2], eps_linf=np.nan),
+            run_of("cg", "gaussian", [1, 2, 3], eps_linf=0.1),
+            run_of("cg", "gaussian", [2, 3], eps_linf=0.2),  # one common seed is no pair
+            run_of("none", "macer", [0, 1], eps_linf=np.nan),
+            run_of("uniform", "macer", [0, 1], eps_linf=0.1),
+            run_of("cg", "macer", [1, 0], eps_linf=0.1),
+        ]
+    )
+
+    def found(**options):
+        return [
+            (cell["trainer"], cell["attack"], cell["eps_linf"])
+            + tuple((set(side["attack"]), sorted(side["seed"])) for side in sides)
+            for cell, *sides in intervals.pairs(rows, ["trainer", "attack", "eps_linf"], **options)
+        ]
+
+    assert found() == [
+        ("gaussian", "cg", 0.1, ({"none"}, [1, 2]), ({"cg"}, [1, 2])),
+        ("macer", "uniform", 0.1, ({"none"}, [0, 1]), ({"uniform"}, [0, 1])),
+        ("macer", "cg", 0.1, ({"none"}, [0, 1]), ({"cg"}, [0, 1])),
+    ]
+    assert found(against="uniform") == [
+        ("macer", "cg", 0.1, ({"uniform"}, [0, 1]), ({"cg"}, [0, 1]))
+    ]
+
+
 def test_probit_p_and_cap():
     """Won all, lost all, won all of a wrong guess (which is not at the cap), and never drawn."""
     columns = {
@@ -268,6 +303,13 @@ def test_bootstrap_agrees_with_the_linear_errors():
     assert resampled.high - resampled.low == pytest.approx(2 * 1.96 * both, rel=0.1)
     assert resampled.low < resampled.value < resampled.high
     assert resampled == bootstrap(pair, resamples=1000) != bootstrap(pair, resamples=1000, seed=1)
+
+
+def test_bootstrap_draws_the_same_seeds_and_points_on_both_sides():
+    """Poison takes 40 % of every radius, so a paired comparison has nothing to vary."""
+    radii = np.random.default_rng(0).uniform(0.5, 1.5, (5, 7))
+    result = bootstrap((table(radii), table(0.6 * radii)), resamples=50)
+    assert result == pytest.approx((0.4, 0.4, 0.4, 0, 0))
 
 
 def test_bootstrap_covers():

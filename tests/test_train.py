@@ -119,6 +119,8 @@ def test_augmentation_is_of_images_alone_and_leaves_the_random_state():
     batches, again, other = (seen_by(seed, augment=augment) for seed in (0, 0, 1))
     assert torch.equal(torch.rand(3), expected)
     assert batches == again != other
+    plain = [labels for _, _, labels, _ in seen_by()]
+    assert plain == [labels for _, _, labels, _ in batches]  # what it draws moves no image's turn
     shifts = [{i - label for i, label in zip(x, y)} for _, x, y, _ in batches]
     assert all(len(shift) == 1 and min(shift) >= 10 for shift in shifts)
     assert len(set.union(*shifts)) > 1
