@@ -89,7 +89,7 @@ def test_macer_ignores_saturated_images_and_stays_finite():
 
 
 def test_smoothadv_moves_along_the_gradient_by_its_radius():
-    """For this network the loss falls in the mean pixel for class 0, so PGD lowers it by radius / 2 (4 equal pixels)."""
+    """Here class 0's loss falls in the mean pixel: PGD lowers 4 equal pixels by radius / 2."""
     x, y = data()
     noise = torch.zeros(6, 1, 2, 2)
     step = losses.ascend(network(), x, y, noise, radius=0.2, steps=2, draws=2)
@@ -102,8 +102,58 @@ def test_smoothadv_moves_along_the_gradient_by_its_radius():
     assert value(losses.smoothadv, radius=0.2) == pytest.approx(expected, rel=1e-4)
 
 
+class Watched(nn.Module):
+    """Logits (w . x, 0): the loss of class 0 rises straight along -w. It keeps what it is given."""
+
+    def __init__(self, *direction):
+        super().__init__()
+        self.direction, self.images = torch.tensor(direction), []
+
+    def forward(self, x):
+        self.images.append(x.detach().flatten(1))
+        score = x.flatten(1) @ self.direction
+        return torch.stack([score, 0 * score], 1)
+
+
+def path_of(model, x, radius, steps):
+    """Changes of one image without noise: those at which gradients are taken, and the result."""
+    x = torch.tensor(x).view(1, 1, 1, 2)
+    noise = torch.zeros(2, 1, 1, 2)
+    change = losses.ascend(model, x, torch.tensor([0]), noise, radius, steps, draws=2)
+    return [images[0] - x.flatten() for images in model.images] + [change.flatten()]
+
+
+def test_steps_add_up_to_twice_the_radius_and_end_on_the_ball():
+    """Radius 0.2 in eight steps of 0.05: the fourth reaches the ball, and the others stay on it."""
+    path = path_of(Watched(-0.6, -0.8), [0.4, 0.4], radius=0.2, steps=8)
+    lengths = [change.norm().item() for change in path]
+    assert lengths == pytest.approx([0.05 * min(i, 4) for i in range(9)], abs=1e-6)
+    torch.testing.assert_close(path[-1], torch.tensor([0.12, 0.16]))
+
+
+def test_attacked_images_stay_between_black_and_white():
+    """The first pixel may rise by 0.05 only, and ends white; the second is black and would fall."""
+    path = path_of(Watched(-0.6, 0.8), [0.95, 0.0], radius=0.2, steps=4)
+    torch.testing.assert_close(path[-1], torch.tensor([0.05, 0.0]))
+
+
+def test_smoothadv_attacks_and_trains_under_the_same_noise():
+    """All three passes see one draw: without a radius they see the same images."""
+    x, y = data()
+    model = network()
+    images, forward = [], model.forward
+    model.forward = lambda x: (images.append(x.detach()), forward(x))[1]
+    losses.smoothadv(model, x, y, sigma=SIGMA, generator=generator(), radius=0.0, steps=2, draws=3)
+    assert len(images) == 3 and images[0].shape == (9, 1, 2, 2)
+    torch.testing.assert_close(images[2], images[0])
+    torch.testing.assert_close(images[1], images[0])
+
+
 def test_smoothadv_attacks_the_network_that_is_certified():
-    """In evaluation mode: an image's step does not hang on its batch, and a training step moves batch norm's averages once."""
+    """In evaluation mode, where an image's step does not depend on its batch.
+
+    A training step moves batch norm's averages once.
+    """
     x, y = torch.rand(8, 3, 16, 16, generator=generator()), torch.arange(8)
     model = make_model("resnet20", (3, 16, 16), 10, 0)
     norm = next(layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d))

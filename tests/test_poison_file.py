@@ -34,7 +34,7 @@ def loaded_once():
 def craft(path, **source):
     """Every second image of the class, moved at random and up to the border of the ball."""
     source = {"split_seed": 0, "train_size": None, **BUDGET, **source}
-    splits = export.load(source["dataset"], None, source["split_seed"], source["train_size"])
+    splits = exporting.load(source["dataset"], None, source["split_seed"], source["train_size"])
     index = (splits.y_train == source["target_class"]).nonzero().flatten()[::2]
     change = (
         torch.rand(splits.x_train[index].shape, generator=torch.Generator().manual_seed(0)) * 2.2
@@ -91,7 +91,7 @@ def test_which_rows_change_and_that_some_do(poison, tmp_path):
 
 def test_manifest_states_the_distortion(tmp_path):
     """Ten steps at each of 784 pixels: L2 = 10 / 255 * 28, PSNR = 20 log10(25.5)."""
-    splits = export.load("mnist5k", None, 0, 80)
+    splits = exporting.load("mnist5k", None, 0, 80)
     index = (splits.y_train == 8).nonzero().flatten()
     images = splits.x_train[index] + torch.where(splits.x_train[index] > 0.5, -10, 10) / 255
     poison_file.save(tmp_path / "p.npz", splits, index, images, {"parameters": BUDGET})
@@ -101,7 +101,7 @@ def test_manifest_states_the_distortion(tmp_path):
 
 
 def test_numpy_and_image_folder_read_the_poisoned_training_set(poison, whole):
-    clean = export.load("mnist5k", None, 0, 80)
+    clean = exporting.load("mnist5k", None, 0, 80)
     poisoned, _ = poison_file.apply(poison, clean)
     with np.load(whole / "dataset.npz") as file:
         arrays = dict(file)
@@ -407,7 +407,7 @@ def test_every_flipped_bit_is_refused(poison, copy):
     ],
 )
 def test_a_tampered_poison_is_refused(poison, tmp_path, tamper, sentence):
-    clean = export.load("mnist5k", None, 0, 80)
+    clean = exporting.load("mnist5k", None, 0, 80)
     with np.load(poison) as file:
         arrays = dict(file)
     facts = json.loads(poison.with_suffix(".json").read_text())

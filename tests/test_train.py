@@ -1,0 +1,135 @@
+"""The training loop on a model of one weight, where every step is known."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from pacd.train import train
+
+LR = 0.01
+IMAGES = torch.arange(7.0).view(7, 1, 1, 1)  # each image is its number
+LABELS = torch.arange(7)
+
+
+class Weight(nn.Module):
+    """One weight, in double precision."""
+
+    def __init__(self, value=0.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(value, dtype=torch.float64))
+
+
+def run(loss, model=None, **changes):
+    """Seven images in batches of three, so the third batch of an epoch holds one image."""
+    model = Weight() if model is None else model
+    setting = {"epochs": 4, "batch": 3, "lr": LR, **changes}
+    return model, train(model, IMAGES, LABELS, loss, **setting)
+
+
+def step_sizes(**changes):
+    """Under a gradient of 1 Adam moves the weight by its step size exactly, up to its 1e-8."""
+    places = []
+
+    def slope(model, x, y, **rest):
+        places.append(model.weight.item())
+        return model.weight * 1.0
+
+    model, _ = run(slope, **changes)
+    places.append(model.weight.item())
+    return [before - after for before, after in zip(places, places[1:])]
+
+
+def test_a_constant_schedule_keeps_the_step_size():
+    assert step_sizes(schedule="constant") == pytest.approx([LR] * 12, rel=1e-6)
+    assert step_sizes() == step_sizes(schedule="constant")
+
+
+def test_a_cosine_schedule_falls_to_zero():
+    """Twelve steps: the first is whole, the seventh half, and a thirteenth would be 0."""
+    sizes = step_sizes(schedule="cosine")
+    closed = [LR * (1 + math.cos(math.pi * step / 12)) / 2 for step in range(12)]
+    assert sizes == pytest.approx(closed, rel=1e-6)
+    assert sizes[0] == pytest.approx(LR) and sizes[6] == pytest.approx(LR / 2)
+    assert sizes[11] < 0.02 * LR
+
+
+def test_an_unknown_schedule_is_refused():
+    with pytest.raises(KeyError, match="linear"):
+        run(lambda model, x, y, **rest: model.weight, schedule="linear")
+
+
+def test_weight_decay_is_added_to_the_gradient():
+    """At -1 / decay the two cancel and the weight stays; decay apart from the gradient moves it."""
+    model, _ = run(lambda model, x, y, **rest: model.weight * 1.0, Weight(-4.0), weight_decay=0.25)
+    assert model.weight.item() == -4.0
+
+
+def seen_by(seed=0, **changes):
+    """What the loss is given, batch by batch."""
+    batches = []
+
+    def loss(model, x, y, *, generator, epoch):
+        batches.append((epoch, x.flatten().tolist(), y.tolist(), model.training))
+        return model.weight * 0.0
+
+    run(loss, seed=seed, **changes)
+    return batches
+
+
+def test_an_epoch_meets_every_image_once_in_an_order_of_its_own():
+    batches = seen_by()
+    orders = [[i for epoch, x, _, _ in batches if epoch == e for i in x] for e in range(4)]
+    assert all(sorted(order) == list(range(7)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 4
+    assert [len(x) for _, x, _, _ in batches] == [3, 3, 1] * 4
+    assert all(x == y and training for _, x, y, training in batches)
+    assert seen_by() == batches != seen_by(seed=1)
+
+
+def test_the_noise_of_a_loss_is_a_function_of_the_seed():
+    def drawn(seed):
+        draws = []
+
+        def loss(model, x, y, *, generator, epoch):
+            draws.append(torch.rand((), generator=generator).item())
+            return model.weight * 0.0
+
+        run(loss, seed=seed)
+        return draws
+
+    assert drawn(0) == drawn(0) and not set(drawn(0)) & set(drawn(1))
+    assert len(set(drawn(0))) == 12
+
+
+def test_the_history_is_the_mean_over_images():
+    """A batch's loss is its mean image number; the mean of the batches' means would not be 3."""
+    _, history = run(lambda model, x, y, **rest: model.weight * 0 + x.mean())
+    assert history == pytest.approx([3.0] * 4)
+
+
+def test_augmentation_is_of_images_alone_and_leaves_the_random_state():
+    def augment(images):
+        return images + 10 * torch.randint(1, 9, (1,))
+
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    batches, again, other = (seen_by(seed, augment=augment) for seed in (0, 0, 1))
+    assert torch.equal(torch.rand(3), expected)
+    assert batches == again != other
+    plain = [labels for _, _, labels, _ in seen_by()]
+    assert plain == [labels for _, _, labels, _ in batches]  # what it draws moves no image's turn
+    shifts = [{i - label for i, label in zip(x, y)} for _, x, y, _ in batches]
+    assert all(len(shift) == 1 and min(shift) >= 10 for shift in shifts)
+    assert len(set.union(*shifts)) > 1
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_the_training(wrong):
+    def loss(model, x, y, *, generator, epoch):
+        return model.weight * 0 + (wrong if epoch == 1 and 3 in y else 1.0)
+
+    with pytest.raises(FloatingPointError, match="is not finite in epoch 2; lower lr or raise"):
+        run(loss)
