@@ -80,7 +80,7 @@ def predict_acr(rows, n=100_000, alpha=0.001, *, level=0.95, resamples=40, seed=
 
 
 def likelihood(k, n):
-    """Likelihood of each point's k wins at each t of the grid, scaled to a largest value of 1; (N, G)."""
+    """Likelihood of each point's k wins at each t of the grid, its maximum scaled to 1; (N, G)."""
     log = k * norm.logcdf(GRID) + (n - k) * norm.logsf(GRID)
     return np.exp(log - log.max(1, keepdims=True))
 
