@@ -180,18 +180,21 @@ def distortion(clean, poison):
     }
 
 
+def wins(rows):
+    """How many of a point's n draws its guess won, array of shape (N,)."""
+    counts = rows.filter(regex=r"^count_\d+$").to_numpy()
+    return counts[range(len(rows)), rows["guess"]]
+
+
 def probit_p(rows):
     """Phi^-1 of each point's estimated p_A, (k + 1/2) / (n + 1) of its guess; NaN where no draws were made."""
-    counts = rows.filter(regex=r"^count_\d+$").to_numpy()
-    k, n = counts[range(len(rows)), rows["guess"]], rows["n"].to_numpy()
-    return np.where(n > 0, stats.norm.ppf((k + 0.5) / (n + 1)), np.nan)
+    n = rows["n"].to_numpy()
+    return np.where(n > 0, stats.norm.ppf((wins(rows) + 0.5) / (n + 1)), np.nan)
 
 
 def point_at_cap(rows):
     """Which points are right and won every draw: more draws would raise their radius."""
-    counts = rows.filter(regex=r"^count_\d+$").to_numpy()
-    k = counts[range(len(rows)), rows["guess"]]
-    return (rows["prediction"] == rows["label"]) & (k == rows["n"])
+    return (rows["prediction"] == rows["label"]) & (wins(rows) == rows["n"])
 
 
 class Bootstrapped(NamedTuple):
