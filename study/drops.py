@@ -170,7 +170,7 @@ def _above(table, threshold):
     falls = sum(table["low"] > 0)
     least, most = whole(table["drop"].min()), whole(table["drop"].max())
     text = (
-        f"the ACR falls in {falls} of {len(table)} cells, interval and all; "
+        f"the ACR falls in {falls} of {len(table)} cells, judged by the whole interval; "
         f"the drops run from {least} to {most} %"
     )
     if not threshold:

@@ -40,7 +40,7 @@ def numbers(profile=PROFILE):
     found, victims = scores(profile), load(profile, "curation")
     compared = mitigations(victims)
     return {
-        "detecting": listed_detectors(found),
+        "finders": listed_detectors(found),
         "helped": "; ".join(map(_pair_name, filter(_raises, compared))) or "none",
         "total": str(sum(cell["rise"] is not None for cell in compared)),
         **strengths(),
@@ -74,8 +74,8 @@ def area(scored):
     return tuple(scored[["auc", "low", "high"]].iloc[0])
 
 
-def sees(scored):
-    """Whether a detector sees a poison.
+def finds(scored):
+    """Whether a detector finds a poison.
 
     Its whole interval lies above 1/2 and above all that it says of the images before poisoning.
     """
@@ -86,11 +86,11 @@ def sees(scored):
 
 
 def listed_detectors(found):
-    """Which detectors see a poison, and in how many settings, as text."""
+    """Which detectors find a poison, and in how many settings, as text."""
     against_all = found[found["against"] == "all"]
     answers = {}
     for (detector, *_), scored in against_all.groupby(["detector", *SETTING], sort=False):
-        answers.setdefault(detector, []).append(sees(scored))
+        answers.setdefault(detector, []).append(finds(scored))
     named = [
         f"{spaced(detector)} (in {sum(found)} of {len(found)} settings)"
         for detector, found in answers.items()
