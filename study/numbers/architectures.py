@@ -1,7 +1,8 @@
 """Transfer of poison to other networks."""
 
-from study.drops import drop_table, load, verdict
+from study.drops import drop_table, verdict
 from study.figures.drops import drop_figure
+from study.numbers.shared import load
 from study.tables import show_drops
 
 PROFILE = "laptop"

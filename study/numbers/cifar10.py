@@ -1,8 +1,9 @@
 """CIFAR-10."""
 
-from study.drops import drop_table, further_drop, load, percent, verdict
+from study.drops import drop_table, further_drop, percent, verdict
 from study.figures.curves import curve_figure
 from study.figures.drops import drop_figure
+from study.numbers.shared import load
 from study.tables import show_drops
 
 PROFILE = "laptop"

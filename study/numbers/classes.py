@@ -1,8 +1,8 @@
 """Each class as the target."""
 
-from study.drops import above_zero, drop_table, load, percent, whole
+from study.drops import above_zero, drop_table, percent, whole
 from study.figures.drops import drop_figure
-from study.numbers.shared import CHOSEN_CLASS
+from study.numbers.shared import CHOSEN_CLASS, load
 from study.tables import show_drops
 
 PROFILE = "laptop"

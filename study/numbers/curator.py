@@ -5,9 +5,10 @@ import inspect
 import pandas as pd
 
 from pacd import curation
-from study.drops import load, whole
+from study.drops import whole
 from study.figures.curator import SETTING, mitigation_figure, roc_figure, setting_name
 from study.intervals import acr, mean_interval, paired_drop
+from study.numbers.shared import load
 from study.results import ROOT
 from study.style import spaced
 from study.tables import without_index

@@ -1,7 +1,8 @@
 """Victims that regularise, augment or train for longer."""
 
-from study.drops import drop_table, load, percent
+from study.drops import drop_table, percent
 from study.figures.drops import drop_figure
+from study.numbers.shared import load
 from study.tables import show_drops
 
 PROFILE = "laptop"

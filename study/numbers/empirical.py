@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from study.drops import load
 from study.figures.curves import resistance_figure
+from study.numbers.shared import load
 
 PROFILE = "laptop"
 EXPERIMENTS = ("empirical",)

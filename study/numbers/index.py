@@ -5,7 +5,6 @@ from study.drops import (
     drop_table,
     further_drop,
     headline,
-    load,
     of_attack,
     percent,
     strongest_control,
@@ -13,7 +12,7 @@ from study.drops import (
 )
 from study.figures.curves import curve_figure
 from study.numbers import claims
-from study.numbers.shared import CHOSEN_CLASS, accuracies, prefixed
+from study.numbers.shared import CHOSEN_CLASS, accuracies, load, prefixed
 from study.style import control_name
 
 PROFILE = "laptop"

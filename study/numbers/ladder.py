@@ -10,7 +10,6 @@ from study.drops import (
     further_drop,
     headline,
     is_control,
-    load,
     of_attack,
     percent,
     strongest_control,
@@ -20,6 +19,7 @@ from study.figures.drops import drop_figure
 from study.figures.patterns import pattern_figure, shortcut_figure
 from study.numbers.shared import (
     fall_for,
+    load,
     mean_votes,
     pattern,
     predicted_acrs,

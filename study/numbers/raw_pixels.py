@@ -5,7 +5,6 @@ from study.drops import (
     beyond_controls,
     drop_table,
     is_control,
-    load,
     of_attack,
     percent,
     strongest_control,
@@ -14,6 +13,7 @@ from study.figures.drops import drop_figure
 from study.figures.patterns import pattern_figure
 from study.numbers.shared import (
     accuracies,
+    load,
     mean_votes,
     pattern,
     predicted_acrs,

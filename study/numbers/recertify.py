@@ -4,7 +4,7 @@ import pandas as pd
 from IPython.display import HTML
 
 from study import recertify
-from study.drops import load
+from study.numbers.shared import load
 
 PROFILE = "laptop"
 EXPERIMENTS = ("ladder", "trainers")

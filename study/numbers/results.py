@@ -1,9 +1,9 @@
 """The smoke profile: one class, poisoned and certified."""
 
-from study.drops import drop_table, headline, load
+from study.drops import drop_table, headline
 from study.figures.curves import curve_figure, victims_figure, votes_figure
 from study.intervals import abstention
-from study.numbers.shared import prefixed
+from study.numbers.shared import load, prefixed
 from study.tables import show_drops
 
 PROFILE = "smoke"

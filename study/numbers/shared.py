@@ -1,10 +1,13 @@
 """What several pages say in the same way."""
 
+from functools import cache
+
 import pandas as pd
 import yaml
 
+from study import drops
 from study.claims import CLAIMS
-from study.drops import drop_table, fall_of_accuracy, load, mean_lengths
+from study.drops import drop_table, fall_of_accuracy, mean_lengths
 from study.predict import predict_acr
 from study.results import ROOT
 from study.tables import points
@@ -12,6 +15,12 @@ from study.tables import points
 CHOSEN_CLASS = 8  # on which the attack's settings were chosen
 SHORTCUT = ROOT / "data" / "results" / "shortcut"
 BENCHMARKS = ROOT / "data" / "benchmarks"
+
+
+@cache
+def load(profile, experiment):
+    """:func:`study.drops.load`, read once: a page asks for the same rows again and again."""
+    return drops.load(profile, experiment)
 
 
 def prefixed(prefix, numbers):
@@ -22,9 +31,9 @@ def prefixed(prefix, numbers):
 def rungs(profile, experiment):
     """The drop of each attack and the mean length of its change, least drop first (DataFrame)."""
     rows = load(profile, experiment)
-    drops = drop_table(rows, ["trainer", "crafting_trainer"])
-    drops = drops.sort_values("drop", ignore_index=True)
-    return drops.assign(l2=mean_lengths(rows, drops["attack"]))
+    table = drop_table(rows, ["trainer", "crafting_trainer"])
+    table = table.sort_values("drop", ignore_index=True)
+    return table.assign(l2=mean_lengths(rows, table["attack"]))
 
 
 def accuracies(rows, attack):

@@ -1,7 +1,8 @@
 """Poison made against standard training, the paper's table 1."""
 
-from study.drops import drop_table, fall_of_accuracy, load, verdict
+from study.drops import drop_table, fall_of_accuracy, verdict
 from study.figures.drops import drop_figure
+from study.numbers.shared import load
 from study.style import TRAINER_NAME
 from study.tables import points, show_accuracy, show_drops
 

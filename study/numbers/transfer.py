@@ -1,8 +1,9 @@
 """Transfer of poison to other trainers."""
 
-from study.drops import drop_table, load, percent, verdict
+from study.drops import drop_table, percent, verdict
 from study.figures.drops import drop_figure
 from study.intervals import paired_drop
+from study.numbers.shared import load
 from study.tables import show_drops
 
 PROFILE = "laptop"
