@@ -1,6 +1,6 @@
 """The gallery: what the poison of the smoke profile looks like, and whom it harms most."""
 
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ SHOWN = 6  # test points that are misled most
 class Gallery:
     """The rows of clean and poisoned victims, and the images of their poison."""
 
-    def __init__(self, profile=PROFILE):
+    def __init__(self, profile):
         rows = load(profile, "headline")
         self.clean = rows[rows["attack"] == "none"]
         self.poisoned = rows[rows["attack"] == "first_order"]
@@ -58,9 +58,15 @@ class Gallery:
         return (before - after).mean().nlargest(SHOWN).index
 
 
+@cache
+def opened(profile):
+    """The gallery of a profile, made once: the page shows it in several ways."""
+    return Gallery(profile)
+
+
 def numbers(profile=PROFILE):
     """What the page says (dict of text)."""
-    gallery = Gallery(profile)
+    gallery = opened(profile)
     before, _ = gallery.radii
     return {
         "images": str(len(gallery.change)),
@@ -125,27 +131,27 @@ def common_share(change):
 
 def examples(profile=PROFILE):
     """The best, the median and the worst image."""
-    gallery = Gallery(profile)
+    gallery = opened(profile)
     images = (*gallery.pairs, gallery.change)
     return examples_figure(images, ssim(*gallery.pairs), gallery.eps)
 
 
 def means(profile=PROFILE):
     """Mean original and mean change."""
-    gallery = Gallery(profile)
+    gallery = opened(profile)
     return mean_figure(gallery.pairs[0], gallery.change, gallery.eps)
 
 
 def misled(profile=PROFILE):
     """The test points whose radius falls most."""
-    gallery = Gallery(profile)
+    gallery = opened(profile)
     images = {point: gallery.digits.x_test[point, 0] for point in gallery.misled}
     return misled_figure(images, *gallery.radii)
 
 
 def misled_table(profile=PROFILE):
     """Their radii with intervals over victims, and what poisoned victims say instead."""
-    gallery = Gallery(profile)
+    gallery = opened(profile)
     before, after = gallery.radii
     instead = predicted_instead(gallery.poisoned)
     lines = [
