@@ -4,7 +4,6 @@
 """
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import yaml
 
 from study import grid
 from study.intervals import pairs
+from study.numbers import experiments
 from study.results import ROOT
 
 BOOK = ROOT / "book"
@@ -47,11 +47,10 @@ def unready(page):
     """Whether a page reads an experiment in which nothing can be compared yet."""
     if not page.startswith("experiments/"):
         return False
-    text = (BOOK / f"{page}.md").read_text()
-    (profile,) = re.findall(r'PROFILE = "(\w+)"', text)
-    plan = grid.load(profile)
-    for experiment in re.findall(r'report\.load\(PROFILE, "(\w+)"\)', text):
-        rows, missing = grid.rows(profile, experiment)
+    needed = experiments(page)
+    plan = grid.load(needed.profile)
+    for experiment in needed.experiments:
+        rows, missing = grid.rows(needed.profile, experiment)
         compares = any(
             plan.victims[run]["poison_file"]
             for run in plan.experiments[experiment]

@@ -1,4 +1,4 @@
-// Certificates from counts, the numbers of pacd.certify and pacd.metrics in a browser. Nothing here knows the page.
+// Certificates from counts, the numbers of pacd.certify and study.intervals in a browser. Nothing here knows the page.
 const recertify = (() => {
   // ln Gamma(z) less Stirling's (z - 1/2) ln z - z + ln(2 pi) / 2: its asymptotic series, by recurrence below z = 10.
   function stirlingRest(z) {
@@ -140,7 +140,7 @@ const recertify = (() => {
   const acr = (radius) => interval(radius.map(mean));
   const accuracy = (radius, at) => interval(radius.map((row) => row.filter((r) => r > 0 && r >= at).length / row.length));
 
-  // pacd.metrics.paired_drop of two radii, (seeds, points) of the same seeds and points.
+  // study.intervals.paired_drop of two radii, (seeds, points) of the same seeds and points.
   function pairedDrop(clean, poisoned) {
     const base = mean(clean.map(mean)), ratio = mean(poisoned.map(mean)) / base;
     const influence = poisoned.map((row, s) => row.map((r, p) => (r - ratio * clean[s][p]) / base));

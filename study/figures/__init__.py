@@ -1,0 +1,1 @@
+"""Figures of the pages, a module for each kind; each function returns a matplotlib figure."""

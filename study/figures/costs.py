@@ -1,0 +1,106 @@
+"""What the attack's gradients cost and buy, and what a prediction of the ACR is worth."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from study.figures.drops import drop_bars
+from study.intervals import mean_interval
+from study.style import BLACK, BLUE, DATA_NAME, GREEN, SKY, VERMILION
+
+SETTING_NAME = {"first_order": "ours", "approxgrad": "authors' setting"}
+SETTING_COLOUR = {"first_order": BLUE, "approxgrad": VERMILION}
+SOLVER_COLOUR = {"identity": BLACK, "cg": BLUE, "minres": SKY, "neumann": GREEN, "adam": VERMILION}
+
+
+def cost_figure(benchmarks, threshold):
+    """Drop of the ACR against gradient evaluations, a panel for each run of the benchmark.
+
+    Parameters
+    ----------
+    benchmarks : list of dict
+        Tables of snapshots and controls, and the dataset, of each run.
+    threshold : float
+        The drop that is looked for, a dotted line.
+    """
+    size = (6, 3.1 * len(benchmarks))
+    shared = {"sharex": True, "sharey": True, "squeeze": False}
+    figure, axes = plt.subplots(len(benchmarks), 1, figsize=size, **shared)
+    for axis, found in zip(axes[:, 0], benchmarks):
+        _draw_snapshots(axis, found["snapshot"])
+        best = found["control"]["drop"].max()
+        axis.axhline(100 * threshold, color="0.5", ls=":", lw=1, zorder=0)
+        axis.axhline(100 * best, color="0.5", ls="--", lw=1, zorder=0)
+        axis.set_title(DATA_NAME.get(found["parameters"]["dataset"]), loc="left", fontsize=10)
+    axes[0, 0].legend(frameon=False)
+    axes[-1, 0].set_xlabel("gradient evaluations")
+    figure.tight_layout()
+    return figure
+
+
+def _draw_snapshots(axis, snapshots):
+    bars = {"fmt": "o-", "ms": 4, "lw": 1.5, "elinewidth": 0.8, "capsize": 2}
+    for case, line in snapshots.groupby("case", sort=False):
+        style = {"color": SETTING_COLOUR[case], "label": SETTING_NAME[case]}
+        axis.errorbar(line["evaluations"], 100 * line["drop"], drop_bars(line), **bars, **style)
+    axis.set(xscale="log", ylim=(-5, 70))
+    axis.set_ylabel("drop of the ACR, %\n(95 % over victims and points)")
+
+
+def solver_figure(solvers):
+    """Agreement of signs with a solve to convergence against cost, a panel for each damping."""
+    dampings = sorted(solvers["damping"].unique())
+    figure, axes = plt.subplots(1, len(dampings), figsize=(8, 3.6), sharey=True)
+    for axis, damping in zip(axes, dampings):
+        _draw_solvers(axis, solvers[solvers["damping"] == damping], damping)
+    axes[0].set_ylabel("signs that agree, %")
+    lines = axes[0].get_legend_handles_labels()
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.02), "ncols": 4}
+    figure.legend(*lines, frameon=False, fontsize=8, **below)
+    figure.tight_layout()
+    return figure
+
+
+def _draw_solvers(axis, solvers, damping):
+    for case, group in solvers.groupby("case", sort=False):
+        mean, low, high = mean_interval(100 * group["signs"])
+        style = {
+            "fmt": "s" if "redrawn" in case else "o",
+            "ms": 7 if case.endswith("20") else 4,
+            "color": SOLVER_COLOUR[case.split()[0]],
+            "label": case,
+        }
+        bars = [[mean - low], [high - mean]]
+        axis.errorbar(group["evaluations"].mean(), mean, bars, capsize=2, lw=1, **style)
+    axis.set(xscale="log", xlabel="gradient evaluations", ylim=(45, 101))
+    axis.set_xticks([1000, 3000, 10000], ["1,000", "3,000", "10,000"])
+    axis.minorticks_off()
+    leftover = solvers["reference_residual"].max()
+    title = f"damping {damping:g}\n(reference's residual ≤ {leftover:.1g})"
+    axis.set_title(title, loc="left", fontsize=10)
+
+
+def prediction_figure(cost):
+    """ACR in units of sigma: certified with 100,000 draws, and predicted from few.
+
+    Parameters
+    ----------
+    cost : DataFrame
+        A line for each noise level, named "sigma VALUE", of the benchmark of certification.
+    """
+    sigmas = np.array([float(case.split()[1]) for case in cost.index])
+    at = np.arange(len(sigmas))
+    predicted = cost["ACR, predicted"] / sigmas
+    bars = [
+        predicted - cost["predicted, low"] / sigmas,
+        cost["predicted, high"] / sigmas - predicted,
+    ]
+    style = {"fmt": "o", "ms": 3, "mfc": "white", "color": VERMILION, "capsize": 4}
+    certified = cost["ACR, certified, n = 100,000"] / sigmas
+    figure, axis = plt.subplots(figsize=(6, 2.8))
+    axis.errorbar(at + 0.08, predicted, bars, label="predicted, no guarantee", **style)
+    axis.plot(at - 0.08, certified, "o", color=BLUE, label="certified")
+    axis.set_xticks(at, [f"σ = {sigma:g}" for sigma in sigmas])
+    axis.set(ylabel="ACR / σ", xlim=(-0.5, len(at) - 0.5), ylim=(0, 3.9))
+    axis.legend(frameon=False, loc="lower left")
+    figure.tight_layout()
+    return figure

@@ -1,0 +1,123 @@
+"""What a poison looks like, and what victims make of the pattern that its images share."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from study.figures.curves import band
+from study.intervals import mean_interval
+from study.style import TRAINER_COLOUR
+
+GREY_LEVELS = {"cmap": "gray", "vmin": 0, "vmax": 1}
+
+
+def pattern_figure(patterns, eps):
+    """Mean changes of poisons side by side.
+
+    Parameters
+    ----------
+    patterns : dict
+        Arrays of shape (H, W), pixel units, by their names.
+    eps : float
+        End of the scale, pixel units.
+    """
+    size = (3 * len(patterns) + 1, 3)
+    figure, axes = plt.subplots(1, len(patterns), figsize=size, layout="constrained")
+    for axis, (name, pattern) in zip(axes, patterns.items()):
+        image = axis.imshow(pattern, cmap="PuOr", vmin=-eps, vmax=eps)
+        axis.set_title(name, fontsize=11)
+        axis.set_axis_off()
+    figure.colorbar(image, ax=axes, label="mean change (pixel units)", shrink=0.8)
+    return figure
+
+
+def shortcut_figure(rows, trainer="gaussian"):
+    """Share of noisy votes for the target class against the pattern's strength.
+
+    A line for each kind of images and of victims, with 95 % bands over victims.
+    """
+    figure, axis = plt.subplots(figsize=(6, 3.4))
+    for (victim, images), line in rows.groupby(["victim", "images"]):
+        table = line.pivot(index="seed", columns="strength", values="share")
+        name = f"images of the {'class' if images == 'target' else 'others'}, {victim} victims"
+        _draw_votes(axis, table, victim, images, TRAINER_COLOUR[trainer], name)
+    axis.set(xlabel="strength of the pattern (1: as in the poison)", ylim=(0, 1.02))
+    axis.set(ylabel="noisy votes\nfor the target class, %")
+    axis.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f}")
+    axis.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(0, 0.44))
+    figure.tight_layout()
+    return figure
+
+
+def _draw_votes(axis, table, victim, images, colour, name):
+    interval = mean_interval(table)  # of (seeds, strengths)
+    style = {
+        "ls": "-" if victim == "clean" else "--",
+        "marker": "o" if images == "target" else "s",
+        "color": colour,
+    }
+    axis.plot(table.columns, interval[0], ms=4, label=name, **style)
+    band(axis, table.columns, interval, colour)
+
+
+def examples_figure(images, similarity, eps):
+    """The images with the highest, the median and the lowest SSIM, and what the poison changes.
+
+    Parameters
+    ----------
+    images : sequence of three arrays of shape (m, 1, H, W)
+        Originals and poison (pixel units), and the change (levels of 255).
+    similarity : array of shape (m,)
+        SSIM of each pair.
+    eps : float
+        Largest change of a pixel, pixel units.
+    """
+    ranked = np.argsort(similarity)
+    chosen = {"best": ranked[-1], "median": ranked[len(ranked) // 2], "worst": ranked[0]}
+    scale = {"cmap": "gray", "vmin": -255 * eps, "vmax": 255 * eps}
+    figure, axes = plt.subplots(3, 3, figsize=(4.2, 4.6), layout="constrained")
+    for line, (name, i) in zip(axes, chosen.items()):
+        for axis, pictures, style in zip(line, images, (GREY_LEVELS, GREY_LEVELS, scale)):
+            shown = axis.imshow(pictures[i, 0], **style)
+        line[0].set_ylabel(f"{name}\nSSIM {similarity[i]:.2f}")
+    for axis, title in zip(axes[0], ("original", "poison", "difference")):
+        axis.set_title(title, fontsize=11)
+    _framed(axes)
+    _scale_below(figure, shown, axes, "difference, levels of 255")
+    return figure
+
+
+def mean_figure(original, change, eps):
+    """The mean original of a class and the mean change (levels of 255) of its images."""
+    scale = {"cmap": "gray", "vmin": -255 * eps, "vmax": 255 * eps}
+    figure, axes = plt.subplots(1, 2, figsize=(4.2, 2.6), layout="constrained")
+    axes[0].imshow(original.mean(0)[0], **GREY_LEVELS)
+    shown = axes[1].imshow(change.mean(0)[0], **scale)
+    for axis, title in zip(axes, ("mean original", "mean change")):
+        axis.set_title(title, fontsize=11)
+    _framed(axes)
+    _scale_below(figure, shown, axes, "mean change, levels of 255")
+    return figure
+
+
+def _framed(axes):
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(True)  # a white difference needs a border
+
+
+def _scale_below(figure, shown, axes, label):
+    figure.colorbar(shown, ax=axes, orientation="horizontal", aspect=30, label=label)
+
+
+def misled_figure(images, before, after):
+    """Six test images, each under its mean radius before and after poisoning.
+
+    ``images`` maps a test point to an array (H, W); ``before`` and ``after`` map it to radii.
+    """
+    figure, axes = plt.subplots(2, 3, figsize=(4.2, 3.4), layout="constrained")
+    for axis, (point, image) in zip(axes.flat, images.items()):
+        axis.imshow(image, **GREY_LEVELS)
+        radii = f"{before[point].mean():.2f} → {after[point].mean():.2f}"
+        axis.set_title(radii, fontsize=11)
+        axis.set_axis_off()
+    return figure

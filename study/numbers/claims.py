@@ -1,0 +1,57 @@
+"""The ledger of claims."""
+
+import json
+
+from study.claims import LEDGER
+from study.numbers.shared import BENCHMARKS
+from study.tables import show_ledger
+
+PROFILE = "laptop"
+EXPERIMENTS = ()
+VERDICTS = ("reproduced", "partly", "not reproduced", "not run")
+
+
+def ledger():
+    """The committed ledger, a dict for each claim and profile."""
+    return json.loads(LEDGER.read_text())
+
+
+def verdicts(lines, source=""):
+    """How many claims of a source have each verdict (dict).
+
+    Each claim counts once, by the last profile that has run it.
+    """
+    last = {}
+    for line in lines:
+        if not line["source"].startswith(source):
+            continue
+        if line["cells"] or line["claim"] not in last:
+            last[line["claim"]] = line["verdict"]
+    return {verdict: list(last.values()).count(verdict) for verdict in VERDICTS}
+
+
+def numbers(profile=PROFILE):
+    """How the claims stand (dict)."""
+    lines = ledger()
+    counts = verdicts(lines)
+    return {
+        **{verdict.replace(" ", "_"): count for verdict, count in counts.items()},
+        "claims": sum(counts.values()),
+        "former": former_cost(lines, profile),
+    }
+
+
+def former_cost(lines, profile):
+    """The claim about cost by its former bounds, the spacing of the snapshots to both sides."""
+    (line,) = [
+        line for line in lines if line["id"] == "tenth-of-the-cost" and line["profile"] == profile
+    ]
+    cost = line["cells"][0]["estimate"]
+    manifest = json.loads((BENCHMARKS / "attack_mnist.json").read_text())
+    growth = manifest["parameters"]["growth"]
+    return f"{cost:.2f} [{cost / growth:.2f}, {cost * growth:.2f}]"
+
+
+def table():
+    """The whole ledger for readers."""
+    return show_ledger(ledger())

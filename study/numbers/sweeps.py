@@ -1,0 +1,63 @@
+"""How much poison, and in how many bits."""
+
+from study.claims import rounding
+from study.drops import drop_table, percent, whole
+from study.figures.drops import sweep_figure
+from study.numbers.shared import load
+from study.tables import show_drops
+
+PROFILE = "laptop"
+EXPERIMENTS = ("eps", "fraction", "rounding")
+
+
+def sizes(profile=PROFILE):
+    """The drop for each size of the change (DataFrame)."""
+    drops = drop_table(load(profile, "eps"), ["trainer", "eps_linf"])
+    return drops.sort_values(["attack", "eps_linf"], ignore_index=True)
+
+
+def shares(profile=PROFILE):
+    """The drop for each share of the class (DataFrame)."""
+    return drop_table(load(profile, "fraction"), ["trainer", "fraction"])
+
+
+def numbers(profile=PROFILE):
+    """What the page says (dict of text)."""
+    return {
+        "eps": listed(sizes(profile), "eps_linf"),
+        "fraction": listed(shares(profile), "fraction"),
+        **of_rounding(load(profile, "rounding")),
+    }
+
+
+def listed(drops, column):
+    """PACD's drop at each value of a swept parameter, as one text."""
+    ours = drops[drops["attack"] == "first_order"].sort_values(column)
+    return "; ".join(f"{cell[column]:g}: {percent(cell)}" for _, cell in ours.iterrows())
+
+
+def of_rounding(rows):
+    """The ACR of the 8-bit poison's victims over that of the float poison's, in per cent."""
+    cell = next(rounding(rows, ["trainer"]))
+    ends = ("estimate", "low", "high")
+    return {f"rounding_{name}": whole(getattr(cell, name)) for name in ends}
+
+
+def sizes_figure(profile=PROFILE):
+    """The drop against eps."""
+    return sweep_figure(sizes(profile), "eps_linf", "eps (L-inf, pixel units)")
+
+
+def sizes_table(profile=PROFILE):
+    """The same in numbers."""
+    return show_drops(sizes(profile), ["eps_linf", "attack"])
+
+
+def shares_figure(profile=PROFILE):
+    """The drop against the share of the class."""
+    return sweep_figure(shares(profile), "fraction", "share of the target class that is poisoned")
+
+
+def shares_table(profile=PROFILE):
+    """The same in numbers."""
+    return show_drops(shares(profile), ["fraction"])

@@ -1,0 +1,40 @@
+"""Poison made against standard training, the paper's table 1."""
+
+from study.drops import drop_table, fall_of_accuracy, verdict
+from study.figures.drops import drop_figure
+from study.numbers.shared import load
+from study.style import TRAINER_NAME
+from study.tables import points, show_accuracy, show_drops
+
+PROFILE = "laptop"
+EXPERIMENTS = ("table1",)
+
+
+def robust_drops(profile=PROFILE):
+    """The drop of the ACR of each robust trainer (DataFrame)."""
+    rows = load(profile, "table1")
+    return drop_table(rows[rows["trainer"] != "standard"])
+
+
+def numbers(profile=PROFILE):
+    """What the page says (dict of text)."""
+    falls = fall_of_accuracy(load(profile, "table1")).to_dict("records")
+    return {
+        "verdict": verdict(profile, "table1", robust_drops(profile), 0.1, "below"),
+        **{TRAINER_NAME[cell["trainer"]]: points(cell) for cell in falls},
+    }
+
+
+def accuracy_table(profile=PROFILE):
+    """Accuracy of the class without noise."""
+    return show_accuracy(load(profile, "table1"))
+
+
+def robust_figure(profile=PROFILE):
+    """The drop of the ACR of each robust trainer."""
+    return drop_figure(robust_drops(profile), ["trainer"], threshold=None)
+
+
+def robust_table(profile=PROFILE):
+    """The same in numbers."""
+    return show_drops(robust_drops(profile), ["trainer"])

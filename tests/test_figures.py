@@ -1,0 +1,145 @@
+"""Figures draw the numbers that they are given."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from test_tables import side
+
+from study import style
+from study.drops import drop_table
+from study.figures import costs, curator, curves, drops, patterns
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def rows():
+    sides = [side("none", 1.0), side("first_order", 0.45), side("uniform", 0.67)]
+    return pd.concat(sides, ignore_index=True)
+
+
+def lines(axis, marker=None):
+    return [line for line in axis.get_lines() if marker is None or line.get_marker() == marker]
+
+
+def test_drops_stand_where_they_are(rows):
+    table = drop_table(rows)
+    (axis,) = drops.drop_figure(table, ["attack"]).axes
+    dots = [line.get_xdata()[0] for line in lines(axis, "o")]
+    np.testing.assert_allclose(dots, 100 * table["drop"])
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["PACD", "control: uniform"]
+    assert lines(axis, "o")[0].get_color() == style.TRAINER_COLOUR["gaussian"]
+
+
+def test_thick_line_is_over_victims_and_thin_over_points_too(rows):
+    table = drop_table(rows).iloc[:1]
+    (axis,) = drops.drop_figure(table, ["attack"], threshold=None).axes
+    by_width = {line.get_linewidth(): line.get_xdata() for line in lines(axis)[:2]}
+    cell = table.iloc[0]
+    np.testing.assert_allclose(by_width[1], [100 * cell["low"], 100 * cell["high"]])
+    np.testing.assert_allclose(by_width[4], [100 * cell["low_seeds"], 100 * cell["high_seeds"]])
+
+
+def test_sweep_is_in_order(rows):
+    larger = side("first_order", 0.2, eps_linf=0.2)
+    table = drop_table(pd.concat([larger, rows]), ["trainer", "eps_linf"])
+    (axis,) = drops.sweep_figure(table, "eps_linf", "eps").axes
+    by_style = {line.get_linestyle(): line for line in lines(axis, "o")}
+    assert set(by_style) == {"--", ":"}
+    assert list(by_style["--"].get_xdata()) == [0.1, 0.2]
+    expected = [100 * (1 - 0.55 / 1.1), 100 * (1 - 0.3 / 1.1)]
+    found = np.array(by_style["--"].get_ydata(), float)
+    np.testing.assert_allclose(found, expected)
+
+
+def test_curve_falls_at_the_radius_of_its_points(rows):
+    """Every clean point has radius 1.0, 1.1 or 1.2, so at 1.05 two of three victims are left."""
+    (axis,) = curves.curve_figure(rows).axes
+    clean = next(line for line in lines(axis) if line.get_label() == "GA, clean")
+    at = dict(zip(np.round(clean.get_xdata(), 4), clean.get_ydata()))
+    assert at[0.0] == 1 and at[1.05] == pytest.approx(2 / 3) and at[1.25] == 0
+    assert clean.get_linestyle() == "-"
+
+
+def test_under_attack_a_point_resists_below_the_first_success():
+    attacked = curves.under_attack(side("none", 1.0, empirical_radius=0.5, prediction=-1))
+    assert (attacked["radius"] < 0.5).all() and (attacked["radius"] > 0.499).all()
+    assert (attacked["prediction"] == attacked["label"]).all()
+
+
+def test_each_victim_is_a_line(rows):
+    (axis,) = curves.victims_figure(rows).axes
+    drawn = [line.get_ydata() for line in lines(axis, "o")]
+    np.testing.assert_allclose(drawn, [[1.0, 0.67, 0.45], [1.1, 0.77, 0.55], [1.2, 0.87, 0.65]])
+
+
+def test_votes_are_shares_of_draws(rows):
+    rows.loc[rows["attack"] == "first_order", "count_8"] = 700
+    (axis,) = curves.votes_figure(rows).axes
+    clean, poisoned = lines(axis)[:2]
+    assert set(clean.get_xdata()) == {1.0} and set(poisoned.get_xdata()) == {0.7}
+
+
+def test_shortcut_has_a_line_for_images_and_victims():
+    table = pd.DataFrame(
+        [
+            {"victim": victim, "images": images, "seed": seed, "strength": x, "share": x / 2}
+            for victim in ("clean", "poisoned")
+            for images in ("target", "others")
+            for seed in (0, 1)
+            for x in (0, 1)
+        ]
+    )
+    (axis,) = patterns.shortcut_figure(table).axes
+    assert len(lines(axis)) == 4
+    assert all(list(line.get_ydata()) == [0, 0.5] for line in lines(axis))
+    assert {line.get_linestyle() for line in lines(axis)} == {"-", "--"}
+
+
+def test_examples_are_best_median_and_worst():
+    images = np.arange(3.0)[:, None, None, None] * np.ones((1, 1, 2, 2)) / 10
+    figure = patterns.examples_figure((images, images, images), np.array([0.2, 0.9, 0.5]), 0.1)
+    labels = [axis.get_ylabel() for axis in figure.axes if axis.get_ylabel()]
+    assert labels == ["best\nSSIM 0.90", "median\nSSIM 0.50", "worst\nSSIM 0.20"]
+    assert figure.axes[0].get_images()[0].get_array()[0, 0] == pytest.approx(0.1)
+
+
+def test_roc_has_a_panel_for_each_poison():
+    scores = pd.DataFrame({"attack": ["uniform", "uniform"], "fraction": [0.5, 1.0]})
+    scores = scores.assign(detector="spectral", **{"tpr_0": 0.1, "tpr_0.5": 0.8, "tpr_1": 1.0})
+    figure = curator.roc_figure(scores)
+    titles = [axis.get_title(loc="left") for axis in figure.axes]
+    assert titles == ["control: uniform, 50 %", "control: uniform, 100 %"]
+    curve = lines(figure.axes[0])[1]
+    assert list(curve.get_xdata()) == [0, 0.5, 1] and list(curve.get_ydata()) == [0.1, 0.8, 1]
+
+
+def test_every_detector_has_a_style():
+    from pacd.curation import DETECTORS
+
+    assert set(curator.DETECTOR_STYLE) == set(DETECTORS)
+
+
+def test_prediction_is_in_units_of_sigma():
+    cost = pd.DataFrame(
+        {
+            "ACR, predicted": [0.5, 1.0],
+            "predicted, low": [0.4, 0.9],
+            "predicted, high": [0.6, 1.2],
+            "ACR, certified, n = 100,000": [0.5, 1.1],
+        },
+        index=["sigma 0.25", "sigma 0.5"],
+    )
+    (axis,) = costs.prediction_figure(cost).axes
+    drawn = {line.get_label(): list(line.get_ydata()) for line in lines(axis, "o")}
+    assert drawn["certified"] == [2.0, 2.2]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["σ = 0.25", "σ = 0.5"]
