@@ -84,7 +84,7 @@ def test_redrawing_fits_less_than_the_right_hand_side(audit):
 def test_minres_solves_what_cg_cannot():
     """Eigenvalues 2, 1 and -3; along b the curvature is negative from the second direction on."""
     matrix, b = torch.diag(torch.tensor([2.0, 1.0, -3.0])), torch.tensor([1.0, 1.0, 0.5])
-    draw = lambda: lambda v: [matrix @ v[0]]  # noqa: E731
+    draw = lambda: lambda v: [matrix @ v[0]]
     q, residual = minres(draw, [b], 3)
     torch.testing.assert_close(q[0], b / matrix.diag(), rtol=1e-4, atol=1e-5)
     assert residual < 1e-4 and conjugate_gradient(draw, [b], 10)[1] > 0.1

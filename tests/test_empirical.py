@@ -1,4 +1,4 @@
-"""The attack on the smoothed classifier against the certificate: where both are right, no attack succeeds inside it."""
+"""The attack on the smoothed classifier against the certificate, inside which none succeeds."""
 
 from functools import partial
 
@@ -30,7 +30,10 @@ def at_distance(*distances):
 
 
 def accepts(failures, runs, alpha):
-    """Could this many failures come from a procedure that fails with probability at most alpha? Exact, at level 1e-4."""
+    """Could this many failures come from a procedure that fails with probability at most alpha?
+
+    Exact, at level 1e-4.
+    """
     return binomtest(failures, runs, alpha, alternative="greater").pvalue > 1e-4
 
 
@@ -65,7 +68,7 @@ def test_linear_classifier_falls_just_outside_its_true_radius():
 
 
 def test_no_more_false_successes_than_alpha():
-    """Radii that end on the boundary, where both classes have probability 1/2: any success is false."""
+    """Radii that end on the boundary, where either class has probability 1/2: success is false."""
     x, y = at_distance(0.3)
     alpha, runs = 0.1, 300
     attack = partial(empirical_radius, linear, x, y, SIGMA, steps=1, draws=1, n=50, classes=2)

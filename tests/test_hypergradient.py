@@ -90,7 +90,7 @@ def test_cg_falls_back_to_first_order_on_negative_curvature():
 
 
 def test_identity_is_the_gradient_alignment():
-    """First order means -d/du <d inner, d outer>: the direction in which a training step hurts the outer objective."""
+    """First order is -d/du <d inner, d outer>: where a training step hurts the outer objective."""
     u, optimum, inner, outer = problem()
     w = optimum(u).requires_grad_()
     u.requires_grad_()
@@ -107,7 +107,7 @@ def test_a_wrong_sign_would_be_found():
 
 
 def test_redrawing_the_system_biases_the_authors_solver_towards_zero():
-    """A is 1 + noise of variance v: the fixed point of its squared residual is 1 / (1 + v), not 1."""
+    """A is 1 + noise of variance v, so its squared residual is least at 1 / (1 + v), not at 1."""
     g = torch.Generator().manual_seed(0)
 
     def draw():

@@ -40,7 +40,10 @@ LAYERS = [
 @pytest.mark.parametrize("layer, shape", LAYERS, ids=lambda a: str(a))
 @torch.inference_mode()
 def test_a_layer_is_exact_integer_arithmetic(layer, shape):
-    """Against the same steps in float64, where the sums are exact; the padding must be the zero, not the lowest step."""
+    """Against the same steps in float64, where the sums are exact.
+
+    The padding must be the zero, and not the lowest step.
+    """
     x = torch.randn(shape) + 0.5
     low, high = x.min().item(), x.max().item()
     step, zero = (high - low) / 255, round(-low / ((high - low) / 255))
@@ -226,5 +229,6 @@ def test_calibration_meets_no_noise_of_a_certificate(monkeypatch):
 
 
 def test_the_module_can_be_reloaded():
-    code = "import importlib, pacd.int8; importlib.reload(pacd.int8); import torch; torch.ops.pacd.dense"
+    reload = "import importlib, torch, pacd.int8; importlib.reload(pacd.int8)"
+    code = f"{reload}; torch.ops.pacd.dense"
     subprocess.run([sys.executable, "-c", code], check=True)

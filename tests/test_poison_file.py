@@ -69,7 +69,10 @@ def copy(whole, tmp_path):
 
 @pytest.mark.parametrize("eps", [0.0, 0.1, 8 / 255, 25.4999 / 255, 0.3])
 def test_eight_bits_never_leave_the_ball(eps):
-    """Both ends of the ball, from every grey level: rounding alone would give 26 steps for eps = 25.5 / 255."""
+    """Both ends of the ball, from every grey level.
+
+    Rounding alone would give 26 steps for eps = 25.5 / 255.
+    """
     clean = torch.arange(256).view(256, 1, 1, 1) / 255
     steps = int(eps * 255 + 1e-6)
     for end in (-eps, eps):
@@ -498,13 +501,11 @@ def test_the_command_line_exports_and_verifies(poison, tmp_path):
 
 
 def test_the_check_does_not_import_the_attack(poison):
-    code = f"import sys; from study.verify import main; assert main(['verify', {str(poison)!r}]) is None; print(*sys.modules)"
-    done = run("-c", code)
-    assert (
-        done.returncode == 0
-        and "study.verify" in done.stdout.split()
-        and "pacd.attack" not in done.stdout.split()
-    ), done.stderr
+    verified = f"assert main(['verify', {str(poison)!r}]) is None"
+    done = run("-c", f"import sys; from study.verify import main; {verified}; print(*sys.modules)")
+    assert done.returncode == 0, done.stderr
+    modules = done.stdout.split()
+    assert "study.verify" in modules and "pacd.attack" not in modules
 
 
 def test_a_missing_file_is_one_sentence(tmp_path):
