@@ -104,7 +104,11 @@ def test_rows_name_the_integer_network_and_it_is_one_whatever_the_tricks(digits)
     x, y = digits.x_test[::100], digits.y_test[::100]
     model = make_model("lenet", (1, 28, 28), 10, 0).eval()
     network = quantised(model, digits.x_val[::10] + 0.5 * torch.randn(digits.x_val[::10].shape))
-    rows = certify(network, x, y, 0.5, n=1130, n0=30, precision="int8")
+
+    def certified(model, precision="int8", **tricks):
+        return certify(model, x, y, 0.5, n=1130, n0=30, precision=precision, **tricks)
+
+    rows = certified(network)
     assert (rows["precision"] == "int8").all() and (counts_of(rows).sum(1) == 1130).all()
     noise = torch.cat(list(noise_blocks(x.shape[1:], 0.5, 1130, (0, 1), "cpu")))
     with torch.inference_mode():
@@ -115,13 +119,11 @@ def test_rows_name_the_integer_network_and_it_is_one_whatever_the_tricks(digits)
         {"cached": False},
         {"channels_last": False},
     ):  # a last bit of the sum may move a rounding
-        again = certify(network, x, y, 0.5, n=1130, n0=30, precision="int8", **tricks)
+        again = certified(network, **tricks)
         assert np.abs(counts_of(again) - bare).sum() <= 0.01 * bare.sum()
     for mismatch in ((network, "float32"), (network, "bfloat16"), (model, "int8")):
-        with pytest.raises(
-            ValueError, match="precision int8 goes with a model from pacd.int8.quantised"
-        ):
-            certify(mismatch[0], x, y, 0.5, precision=mismatch[1])
+        with pytest.raises(ValueError, match="precision int8 goes with a model from pacd.int8"):
+            certified(*mismatch)
 
 
 @vnni
