@@ -1,4 +1,4 @@
-"""The attack keeps its promises, and succeeds where success can be known."""
+"""The attack keeps to its budget, and succeeds where success can be known."""
 
 import math
 import re
@@ -109,7 +109,10 @@ def test_projection_is_the_nearest_feasible_point():
 
 
 def planted(count=200):
-    """Two pixels. Pixel 0 tells the classes apart by 0.2; pixel 1 is constant, so poison can turn it into a shortcut."""
+    """Two pixels: pixel 0 tells the classes apart by 0.2, and pixel 1 is constant.
+
+    So poison can turn pixel 1 into a shortcut.
+    """
     g = torch.Generator().manual_seed(0)
     y = torch.arange(count) % 2
     x = torch.stack(
@@ -127,7 +130,8 @@ def linear(seed):
 def attack_planted(solver, solve_batch):
     """Change of the poison, and the radius that victims keep on clean data and on the poison.
 
-    Exact: the mean signed distance of class 1 to the boundary of a trained linear classifier, wrong points 0.
+    Exact: the mean signed distance of class 1 to the boundary of a trained linear classifier,
+    wrong points counting 0.
     """
     splits, loss = planted(), partial(losses.gaussian, sigma=0.1)
     method = attack.Method(
@@ -166,15 +170,21 @@ def test_attack_succeeds_on_a_planted_problem(solver, solve_batch):
 
 
 def test_matching_the_class_alone_takes_the_lesser_corner():
-    """It sees no boundary move, so it goes towards the others, to (-0.1, -0.1). The classifier midway between the means
-    then has normal (0.1, -0.1) through (0.45, 0.45): (0.6, 0.5) keeps 0.1 / sqrt(2)."""
+    """It sees no boundary move, so it goes towards the others, to (-0.1, -0.1).
+
+    The classifier midway between the means then has normal (0.1, -0.1) through (0.45, 0.45), so
+    (0.6, 0.5) keeps 0.1 / sqrt(2).
+    """
     change, _, poisoned = attack_planted("matching", 0)
     torch.testing.assert_close(change.mean(0), torch.tensor([-0.1, -0.1]), atol=0.005, rtol=0)
     assert poisoned == pytest.approx(0.1 / 2**0.5, abs=0.01)
 
 
 def convex(objective, seed=0):
-    """A linear model in float64 with its outer objective and inner loss as functions of u; their noise is frozen."""
+    """A linear model in float64, its outer objective, and its inner loss as a function of u.
+
+    Their noise is frozen.
+    """
     splits = planted(40)
     model = linear(seed).double()
     x_val, y_val = splits.x_val[splits.y_val == 1].double(), splits.y_val[splits.y_val == 1]
@@ -251,10 +261,13 @@ def test_loss_objective_stops_at_images_that_are_wrong():
 def test_matching_is_the_gradient_of_one_minus_the_cosine():
     model, u, outer, inner, _ = convex("radius")
     parameters = list(model.parameters())
-    flat = lambda value: torch.cat([g.flatten() for g in torch.autograd.grad(value, parameters)])  # noqa: E731
-    misfit = lambda u: (
-        1 - nn.functional.cosine_similarity(flat(inner(u)), flat(outer()), dim=0).item()
-    )  # noqa: E731
+
+    def slope(value):
+        return torch.cat([g.flatten() for g in torch.autograd.grad(value, parameters)])
+
+    def misfit(u):
+        return 1 - nn.functional.cosine_similarity(slope(inner(u)), slope(outer()), dim=0).item()
+
     v = u.clone().requires_grad_()
     value, gradient, residual = matching(outer, partial(inner, v), parameters, v)
     assert value == outer().item() and residual == pytest.approx(misfit(u))
@@ -263,7 +276,10 @@ def test_matching_is_the_gradient_of_one_minus_the_cosine():
 
 
 def test_a_training_step_on_matched_poison_lowers_the_radius():
-    """A step of length h moves the objective by -h |its gradient| cosine, so the gain over clean data is known beforehand."""
+    """A step of length h moves the objective by -h |its gradient| cosine.
+
+    So the gain over clean data is known beforehand.
+    """
     model, clean, outer, inner, solve = convex("radius")
     solve(clean)
     parameters, h = list(model.parameters()), 1e-3

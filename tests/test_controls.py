@@ -68,7 +68,7 @@ def test_neighbouring_pixels_of_a_low_frequency_pattern_agree(digits, name, low,
 
 
 def test_mean_difference_is_the_sign_of_what_tells_the_class_apart():
-    """Class 1 of the planted set is 0.2 brighter in pixel 0 and no different in pixel 1; class 0 the other way round."""
+    """In the planted set class 1 is 0.2 brighter in pixel 0, and pixel 1 tells nothing."""
     for target_class, sign in ((1, 1), (0, -1)):
         index, images, _ = chosen_attack("mean_difference", {})(
             planted(), None, None, **{**SETTING, "target_class": target_class}
@@ -89,8 +89,11 @@ LEARNED_STEPS = {
 
 @pytest.mark.parametrize("name", controls.LEARNED)
 def test_learned_controls_make_the_class_easier_to_learn(name):
-    """Pixel 0 tells the classes apart, so every image must go to the end of the ball in it, and pixel 1 must become one
-    more tell-tale; fresh models then reach a lower loss on the class, and a higher one if the poison is taken backwards."""
+    """Every image goes to the end of the ball in pixel 0, which tells the classes apart.
+
+    Pixel 1 becomes one more tell-tale. Fresh models then reach a lower loss on the class, and a
+    higher one if the poison is taken backwards.
+    """
     splits = planted()
     attack = chosen_attack(name, LEARNED_STEPS)
     index, images, trace = attack(
@@ -124,7 +127,10 @@ def test_learned_controls_make_the_class_easier_to_learn(name):
 
 
 def test_learned_pattern_is_one_pattern_clipped_to_pixel_range(digits):
-    """Without momentum the pattern goes to and fro, and black pixels must not forget what they could not follow."""
+    """Without momentum the pattern goes to and fro.
+
+    Black pixels must not forget what they could not follow.
+    """
     index, images, _ = craft("class_wise_learned", digits, momentum=0.0, steps=20)
     clean, change = digits.x_train[index], images - digits.x_train[index]
     brighter = change.amax(

@@ -1,4 +1,4 @@
-"""Detectors find what was planted and nothing where nothing is; mitigations do exactly what they say."""
+"""Detectors find what was planted and nothing where nothing is; mitigations do what they say."""
 
 import json
 from functools import partial
@@ -74,7 +74,10 @@ def test_one_kind_of_images_has_no_curve():
 
 @pytest.fixture(scope="module")
 def blobs():
-    """600 images of 8 x 8 in three classes, grey levels 0.2, 0.5, 0.8 with noise 0.05 in each pixel; and a network trained on them."""
+    """600 images of 8 x 8 in three classes, their labels, and a network trained on them.
+
+    The classes have grey levels 0.2, 0.5, 0.8, with noise 0.05 in each pixel.
+    """
     y = torch.arange(600) % 3
     x = (
         0.2 + 0.3 * y.view(-1, 1, 1, 1) + 0.05 * torch.randn(600, 1, 8, 8, generator=generator())
@@ -88,7 +91,10 @@ def learned(x, y):
 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_exchangeable_images_are_not_told_apart(blobs, name):
-    """The rank-sum statistic of 100 random images of one class among its 200 has standard deviation sqrt((m + n + 1) / 12 m n); ties shrink it."""
+    """The AUC of 100 random images of one class among its 200 is the rank-sum statistic.
+
+    Its standard deviation is sqrt((m + n + 1) / 12 m n), less where there are ties.
+    """
     x, y, network = blobs
     rows = (y == 1).nonzero().flatten()
     score = DETECTORS[name](x, y, lambda: network)
@@ -98,10 +104,10 @@ def test_exchangeable_images_are_not_told_apart(blobs, name):
 
 @pytest.mark.parametrize("name", ["knn_pixels", "knn_features", "high_loss"])
 def test_wrong_labels_are_found(blobs, name):
-    """5 % wrong labels: 19 of 20 neighbours of a flipped image disagree on average, 1 of 20 of the others; nearly no overlap.
+    """5 % wrong labels: 19 of 20 neighbours of a flipped image disagree, 1 of 20 of the others.
 
-    The grey levels are far apart (0.3 against a noise of 0.05 / 8 in the mean), so a network that fits the majority gives every flipped
-    label the larger loss.
+    The two hardly overlap. The grey levels are far apart (0.3 against a noise of 0.05 / 8 in the
+    mean), so a network that fits the majority gives every flipped label the larger loss.
     """
     x, y, _ = blobs
     flipped = chosen(30, 600)
@@ -120,9 +126,12 @@ def test_low_loss_is_the_other_end_of_high_loss(blobs):
 
 
 def test_spectral_finds_a_shifted_tenth_as_often_as_theory_says():
-    """One class, N(0, I) features, a tenth shifted by 4 along one direction: after centring the projections are A ~ N(3.6, 1) and B ~ N(-0.4, 1).
+    """One class of N(0, I) features, a tenth of it shifted by 4 along one direction.
 
-    A + B and A - B are independent, so P(|A| > |B|) = Phi(3.2 / r2) Phi(4 / r2) + Phi(-3.2 / r2) Phi(-4 / r2) with r2 the square root of 2.
+    After centring the projections are A ~ N(3.6, 1) and B ~ N(-0.4, 1). A + B and A - B are
+    independent, so with r the square root of 2
+
+        P(|A| > |B|) = Phi(3.2 / r) Phi(4 / r) + Phi(-3.2 / r) Phi(-4 / r).
     """
     shifted = chosen(200, 2000)
     features = torch.randn(2000, 20, generator=generator())
@@ -138,7 +147,7 @@ def test_spectral_finds_a_shifted_tenth_as_often_as_theory_says():
 
 
 def test_spectral_compares_classes_on_one_scale():
-    """Features of a class ten times as large, and nothing planted: its images must not fill the top."""
+    """One class has ten times the features, and nothing is planted: it must not fill the top."""
     y = torch.arange(1000) % 2
     features = torch.randn(1000, 10, generator=generator()) * (1 + 9 * y[:, None])
     score = DETECTORS["spectral"](None, y, lambda: Learned(features, None))
@@ -147,7 +156,10 @@ def test_spectral_compares_classes_on_one_scale():
 
 @pytest.mark.parametrize("fraction", [0.1, 1.0])
 def test_a_grey_background_is_found_whatever_the_share(digits, fraction):
-    """Digits are black in their darker half; one 8-bit step above black separates them, also where the whole class is changed."""
+    """Digits are black in their darker half, so one 8-bit step above black separates them.
+
+    Also where the whole class is changed.
+    """
     index, images, _ = controls.craft(
         digits,
         None,
@@ -221,7 +233,10 @@ def test_removal_drops_the_most_suspicious_and_no_more():
 
 
 def test_removal_of_equals_spares_no_class():
-    """On a set sorted by class with equal scores the 100 removed of 1,000 are drawn at random: hypergeometric, mean 10 a class, sd 2.85."""
+    """A set sorted by class with equal scores: the 100 removed of 1,000 are drawn at random.
+
+    Those of one class are hypergeometric, with mean 10 and standard deviation 2.85.
+    """
     y = torch.arange(1000) // 100
     _, labels = curation.remove(
         torch.zeros(1000, 1, 1, 1), y, lambda x, y, learned: torch.zeros(len(y)), None
@@ -249,7 +264,8 @@ def test_names_are_those_of_the_method():
 def test_an_unknown_curation_is_one_sentence():
     with pytest.raises(
         SettingsError,
-        match="^curation must be one of none, lowpass, .*, not 'low_pass'; did you mean 'lowpass'\\?$",
+        match="^curation must be one of none, lowpass, .*, not 'low_pass'; "
+        "did you mean 'lowpass'\\?$",
     ):
         VictimSettings.check({**grid.NOTEBOOK_DEFAULTS["victim"], "curation": "low_pass"})
     with pytest.raises(ValueError, match="^curation must be one of none, .*, not 'low_pass'"):

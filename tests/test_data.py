@@ -93,7 +93,8 @@ def test_coloured_digits_are_digits_of_cifars_shape(tmp_path):
         ({"x_train": np.uint8(3)}, "y_train must be one non-negative integer"),
         (
             {"labels": np.full(60, 60)},
-            "y_train must be one non-negative integer for each image of x_train, below the number of training images",
+            "y_train must be one non-negative integer for each image of x_train, "
+            "below the number of training images",
         ),
         ({"labels": np.full(60, 2**64 - 1, np.uint64)}, "y_train must be one non-negative integer"),
         ({"labels": np.ones(60, int)}, "y_train must hold two classes or more"),

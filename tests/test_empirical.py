@@ -1,4 +1,4 @@
-"""The attack on the smoothed classifier against the certificate: where both are right, no attack succeeds inside it."""
+"""The attack on the smoothed classifier against the certificate, inside which none succeeds."""
 
 from functools import partial
 
@@ -29,8 +29,24 @@ def at_distance(*distances):
     )
 
 
+def attacked(model, x, y, radii, sigma=SIGMA, **options):
+    """Empirical radii of the points."""
+    return empirical_radius(model, x, y, sigma, radii, **options)
+
+
+def certified(model, x, y, sigma=SIGMA, **options):
+    """Certified radii of the points."""
+    return certify(model, x, y, sigma, **options)["radius"].to_numpy()
+
+
+on_line = partial(attacked, linear, classes=2)
+
+
 def accepts(failures, runs, alpha):
-    """Could this many failures come from a procedure that fails with probability at most alpha? Exact, at level 1e-4."""
+    """Could this many failures come from a procedure that fails with probability at most alpha?
+
+    Exact, at level 1e-4.
+    """
     return binomtest(failures, runs, alpha, alternative="greater").pvalue > 1e-4
 
 
@@ -47,28 +63,18 @@ def test_majority_is_the_two_sided_binomial_test():
 
 def test_linear_classifier_falls_just_outside_its_true_radius():
     x, y = at_distance(0.2, 0.3, 0.4, -0.1, 5.0)
-    found = empirical_radius(
-        linear,
-        x[:4].clamp(0, 1),
-        y[:4],
-        SIGMA,
-        [0.35, 0, 0.25, 0.45, 0.15],
-        steps=4,
-        n=3000,
-        classes=2,
-    )
+    radii = [0.35, 0, 0.25, 0.45, 0.15]
+    found = on_line(x[:4].clamp(0, 1), y[:4], radii, steps=4, n=3000)
     assert found.tolist() == [0.25, 0.35, 0.45, 0]  # the last point is wrong already
     far, label = at_distance(0.4)
-    assert empirical_radius(linear, far, label, SIGMA, [0.1, 0.3], steps=4, classes=2).tolist() == [
-        np.inf
-    ]
+    assert on_line(far, label, [0.1, 0.3], steps=4).tolist() == [np.inf]
 
 
 def test_no_more_false_successes_than_alpha():
-    """Radii that end on the boundary, where both classes have probability 1/2: any success is false."""
+    """Radii that end on the boundary, where either class has probability 1/2: success is false."""
     x, y = at_distance(0.3)
     alpha, runs = 0.1, 300
-    attack = partial(empirical_radius, linear, x, y, SIGMA, steps=1, draws=1, n=50, classes=2)
+    attack = partial(on_line, x, y, steps=1, draws=1, n=50)
     found = [attack(radii=[0.3, 0.3, 0.3, 0.3], alpha=alpha, seed=seed)[0] for seed in range(runs)]
     untested = [attack(radii=[0.3], alpha=1.0, seed=seed)[0] for seed in range(runs)]
     assert accepts(np.isfinite(found).sum(), runs, alpha)
@@ -81,22 +87,9 @@ def test_linear_certificates_and_attacks_agree_and_doubled_radii_are_caught():
     x, y = at_distance(0.05, 0.2, 0.4)
     alpha, runs, inside, doubled = 0.1, 60, np.zeros(3), np.zeros(3)
     for seed in range(runs):  # points share draws, seeds do not
-        found = empirical_radius(
-            linear,
-            x,
-            y,
-            SIGMA,
-            [0.06, 0.21, 0.25, 0.45],
-            steps=2,
-            draws=2,
-            n=300,
-            alpha=alpha,
-            seed=seed,
-            classes=2,
-        )
-        radius = certify(linear, x, y, SIGMA, n=300, n0=10, alpha=alpha, seed=seed, classes=2)[
-            "radius"
-        ].to_numpy()
+        setting = {"n": 300, "alpha": alpha, "seed": seed}
+        found = on_line(x, y, [0.06, 0.21, 0.25, 0.45], steps=2, draws=2, **setting)
+        radius = certified(linear, x, y, n0=10, classes=2, **setting)
         inside, doubled = inside + (found < radius), doubled + (found < 2 * radius)
     assert all(accepts(int(failures), runs, 2 * alpha) for failures in inside), inside
     assert not any(accepts(int(failures), runs, 2 * alpha) for failures in doubled[1:]), doubled
@@ -121,19 +114,10 @@ def test_no_attack_on_a_network_succeeds_inside_its_certificate(lenet, digits):
     alpha, inside, doubled, points = 0.001, 0, 0, range(0, 500, 17)
     for i in points:  # a seed for each point, so that points are independent
         x, y = digits.x_test[i : i + 1], digits.y_test[i : i + 1]
-        radius = certify(lenet, x, y, 0.5, n=500, alpha=alpha, seed=i)["radius"][0]
-        found = empirical_radius(
-            lenet,
-            x,
-            y,
-            0.5,
-            [0.99 * radius, 1.99 * radius],
-            steps=8,
-            draws=16,
-            n=500,
-            alpha=alpha,
-            seed=i,
-        )[0]
+        setting = {"sigma": 0.5, "n": 500, "alpha": alpha, "seed": i}
+        radius = certified(lenet, x, y, **setting)[0]
+        radii = [0.99 * radius, 1.99 * radius]
+        found = attacked(lenet, x, y, radii, steps=8, draws=16, **setting)[0]
         inside, doubled = inside + (found < radius), doubled + (found < 2 * radius)
     assert accepts(int(inside), len(points), 2 * alpha)
     assert not accepts(
@@ -146,4 +130,4 @@ def test_impossible_radii_are_refused():
         with pytest.raises(
             ValueError, match="radii must be one or more numbers, 0 or above, pixel units, not"
         ):
-            empirical_radius(linear, *at_distance(0.1), SIGMA, radii, classes=2)
+            on_line(*at_distance(0.1), radii)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pacd.hypergradient import SOLVERS, conjugate_gradient, hypergradient
+from pacd.hypergradient import SOLVERS, conjugate_gradient, hypergradient, minres
 
 RIDGE = 0.3
 
@@ -90,7 +90,7 @@ def test_cg_falls_back_to_first_order_on_negative_curvature():
 
 
 def test_identity_is_the_gradient_alignment():
-    """First order means -d/du <d inner, d outer>: the direction in which a training step hurts the outer objective."""
+    """First order is -d/du <d inner, d outer>: where a training step hurts the outer objective."""
     u, optimum, inner, outer = problem()
     w = optimum(u).requires_grad_()
     u.requires_grad_()
@@ -107,7 +107,7 @@ def test_a_wrong_sign_would_be_found():
 
 
 def test_redrawing_the_system_biases_the_authors_solver_towards_zero():
-    """A is 1 + noise of variance v: the fixed point of its squared residual is 1 / (1 + v), not 1."""
+    """A is 1 + noise of variance v, so its squared residual is least at 1 / (1 + v), not at 1."""
     g = torch.Generator().manual_seed(0)
 
     def draw():
@@ -122,3 +122,29 @@ def test_redrawing_the_system_biases_the_authors_solver_towards_zero():
     assert q == pytest.approx(1 / 1.5, abs=0.08)
     q, _ = SOLVERS["adam"](lambda: lambda v: v, [torch.ones(1)], 3000, 1e-3)
     assert q[0].item() == pytest.approx(1, abs=0.02)
+
+
+def test_minres_solves_what_cg_cannot():
+    """Eigenvalues 2, 1 and -3; along b the curvature is negative from the second direction on."""
+    matrix, b = torch.diag(torch.tensor([2.0, 1.0, -3.0])), torch.tensor([1.0, 1.0, 0.5])
+    draw = lambda: lambda v: [matrix @ v[0]]
+    q, residual = minres(draw, [b], 3)
+    torch.testing.assert_close(q[0], b / matrix.diag(), rtol=1e-4, atol=1e-5)
+    assert residual < 1e-4 and conjugate_gradient(draw, [b], 10)[1] > 0.1
+    assert minres(draw, [b], 1)[1] > minres(draw, [b], 2)[1] > 0.01
+
+
+def test_minres_keeps_shapes_and_order_of_several_tensors():
+    b = [torch.arange(6.0).view(2, 3), torch.tensor([5.0])]
+    q, _ = minres(lambda: lambda v: [2 * v[0], 4 * v[1]], b)
+    torch.testing.assert_close(q, [b[0] / 2, b[1] / 4])
+
+
+@pytest.mark.parametrize("largest", [5.0, 50.0, 500.0])
+def test_neumann_finds_its_scale(largest):
+    """A constant of 0.1 has residual (0.1 * 50 - 1)^11 = 4e6 at a largest eigenvalue of 50."""
+    scales = torch.tensor([1.0, largest])
+    _, residual = SOLVERS["neumann"](lambda: lambda v: [scales * v[0]], [torch.ones(2)])
+    assert (
+        residual < 1 / 2**0.5 + 1e-3
+    )  # nothing left along the second direction, at most all along the first

@@ -40,7 +40,10 @@ LAYERS = [
 @pytest.mark.parametrize("layer, shape", LAYERS, ids=lambda a: str(a))
 @torch.inference_mode()
 def test_a_layer_is_exact_integer_arithmetic(layer, shape):
-    """Against the same steps in float64, where the sums are exact; the padding must be the zero, not the lowest step."""
+    """Against the same steps in float64, where the sums are exact.
+
+    The padding must be the zero, and not the lowest step.
+    """
     x = torch.randn(shape) + 0.5
     low, high = x.min().item(), x.max().item()
     step, zero = (high - low) / 255, round(-low / ((high - low) / 255))
@@ -101,7 +104,11 @@ def test_rows_name_the_integer_network_and_it_is_one_whatever_the_tricks(digits)
     x, y = digits.x_test[::100], digits.y_test[::100]
     model = make_model("lenet", (1, 28, 28), 10, 0).eval()
     network = quantised(model, digits.x_val[::10] + 0.5 * torch.randn(digits.x_val[::10].shape))
-    rows = certify(network, x, y, 0.5, n=1130, n0=30, precision="int8")
+
+    def certified(model, precision="int8", **tricks):
+        return certify(model, x, y, 0.5, n=1130, n0=30, precision=precision, **tricks)
+
+    rows = certified(network)
     assert (rows["precision"] == "int8").all() and (counts_of(rows).sum(1) == 1130).all()
     noise = torch.cat(list(noise_blocks(x.shape[1:], 0.5, 1130, (0, 1), "cpu")))
     with torch.inference_mode():
@@ -112,13 +119,11 @@ def test_rows_name_the_integer_network_and_it_is_one_whatever_the_tricks(digits)
         {"cached": False},
         {"channels_last": False},
     ):  # a last bit of the sum may move a rounding
-        again = certify(network, x, y, 0.5, n=1130, n0=30, precision="int8", **tricks)
+        again = certified(network, **tricks)
         assert np.abs(counts_of(again) - bare).sum() <= 0.01 * bare.sum()
     for mismatch in ((network, "float32"), (network, "bfloat16"), (model, "int8")):
-        with pytest.raises(
-            ValueError, match="precision int8 goes with a model from pacd.int8.quantised"
-        ):
-            certify(mismatch[0], x, y, 0.5, precision=mismatch[1])
+        with pytest.raises(ValueError, match="precision int8 goes with a model from pacd.int8"):
+            certified(*mismatch)
 
 
 @vnni
@@ -226,5 +231,6 @@ def test_calibration_meets_no_noise_of_a_certificate(monkeypatch):
 
 
 def test_the_module_can_be_reloaded():
-    code = "import importlib, pacd.int8; importlib.reload(pacd.int8); import torch; torch.ops.pacd.dense"
+    reload = "import importlib, torch, pacd.int8; importlib.reload(pacd.int8)"
+    code = f"{reload}; torch.ops.pacd.dense"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -40,7 +40,7 @@ def test_sizes_are_those_of_the_papers(name):
 
 
 def test_batch_norm_works():
-    """In train mode it normalises by the batch, in eval mode by what it has learned, and it learns."""
+    """In train mode it normalises by the batch, in eval mode by its averages, which it learns."""
     model = make_model("resnet20", (3, 32, 32), 10, 0)
     norm = next(m for m in model if isinstance(m, nn.BatchNorm2d))
     x = torch.rand(16, 3, 32, 32, generator=torch.Generator().manual_seed(0))

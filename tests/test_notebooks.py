@@ -127,7 +127,7 @@ def test_another_class_than_the_poisons_is_refused(poison, tmp_path):
 
 
 def test_a_planted_shortcut_is_seen(tmp_path):
-    """A pattern as large as the strokes turns the votes on other digits, and does nothing to clean victims."""
+    """A pattern as strong as strokes turns the votes on other digits, but not clean victims'."""
     done = papermill(
         "poison",
         tmp_path,
