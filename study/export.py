@@ -27,8 +27,8 @@ from pydantic import Field
 from pacd.data import DataError, load
 from pacd.poison_file import PoisonError, apply, read, require, seal
 from study.distortion import distortion
+from study.parameters import Checked, SettingsError, Text, allowed
 from study.results import write_json
-from study.settings import Checked, SettingsError, Text, allowed
 
 NPZ, PNG, MANIFEST = "dataset.npz", "train", "manifest.json"
 SHA256 = "^[0-9a-f]{64}$"

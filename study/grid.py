@@ -19,8 +19,9 @@ import yaml
 
 from pacd.controls import CONTROLS
 from pacd.losses import TRAINERS
+from study.parameters import SettingsError
 from study.results import ROOT, read_rows
-from study.settings import CuratorSettings, PoisonSettings, SettingsError, VictimSettings
+from study.settings import CuratorSettings, PoisonSettings, VictimSettings
 
 PROFILES = ROOT / "profiles"
 MADE = {"seeds", "rows_file", "poison_file"}  # by the grid

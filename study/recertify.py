@@ -8,8 +8,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from pacd.certify import STOPPED
-from study.intervals import wins
+from pacd.counts import STOPPED, wins
 from study.results import ROOT
 from study.style import TRAINER_COLOUR, TRAINER_NAME, attack_name, line_style
 

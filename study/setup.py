@@ -16,7 +16,7 @@ from pacd.int8 import check_device, quantised
 from pacd.losses import TRAINERS
 from pacd.models import make_model
 from pacd.votes import Votes
-from study.settings import SettingsError, check_options
+from study.parameters import SettingsError, check_options
 
 
 class Setup(NamedTuple):

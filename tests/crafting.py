@@ -5,7 +5,8 @@ from functools import cache
 
 import torch
 
-from pacd import data, poison_file
+from pacd import data
+from study.results import write_poison
 
 BUDGET = {"target_class": 8, "eps_linf": 0.1}
 load = cache(data.load)
@@ -21,7 +22,7 @@ def craft(path, **source):
         - 1.1
     )
     images = splits.x_train[index] + source["eps_linf"] * change.clamp(-1, 1)
-    poison_file.save(
+    write_poison(
         path,
         splits,
         index,

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,12 +11,15 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import nn
 
-from pacd import attack, losses, poison_file, steps
+from pacd import attack, losses, poison_file
 from pacd.data import Splits
 from pacd.hypergradient import conjugate_gradient, hypergradient, matching
 from pacd.models import make_model
+from pacd.smoothing import blur
 from pacd.train import train
-from study.checked import SettingsError
+from study.parameters import SettingsError
+from study.results import write_poison
+from study.setup import chosen_attack
 
 TINY = {
     "clean_batch": 40,
@@ -30,17 +34,18 @@ TINY = {
 
 
 def craft(splits, name="first_order", seed=0, steps=3, eps=0.1, **options):
-    return attack.poison(
-        splits,
-        lambda s: make_model("lenet", splits.shape, 10, s),
-        partial(losses.gaussian, sigma=0.5),
-        method=attack.method(name, {**TINY, **options}),
-        target_class=8,
-        eps_linf=eps,
-        sigma=0.5,
-        steps=steps,
-        seed=seed,
-    )
+    problem = problem_of(splits, partial(losses.gaussian, sigma=0.5), eps_linf=eps)
+    return chosen_attack(name, {**TINY, **options})(problem, steps=steps, seed=seed)
+
+
+def problem_of(splits, loss, eps_linf=0.1, **budget):
+    """The digits' problem: LeNet, sigma 0.5, class 8."""
+    make = partial(make_lenet, splits.shape)
+    return attack.Problem(splits, make, loss, 0.5, 8, eps_linf, **budget)
+
+
+def make_lenet(shape, seed):
+    return make_model("lenet", shape, 10, seed)
 
 
 @pytest.mark.parametrize("name", attack.METHODS)
@@ -93,14 +98,14 @@ def test_an_impossible_option_is_refused(options, sentence):
     with pytest.raises(
         SettingsError, match="^attack_options of first_order: " + re.escape(sentence)
     ):
-        attack.method("first_order", options)
+        chosen_attack("first_order", options)
 
 
 @pytest.mark.parametrize("side, reach", [(28, 5), (5, 4), (1, 0)])
 def test_blur_is_scipys_also_in_images_smaller_than_its_kernel(side, reach):
     images = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
     expected = gaussian_filter(images.numpy(), 2.0, mode="mirror", radius=reach, axes=(2, 3))
-    np.testing.assert_allclose(steps.blur(images, 2.0), expected, atol=1e-6)
+    np.testing.assert_allclose(blur(images, 2.0), expected, atol=1e-6)
 
 
 def test_projection_is_the_nearest_feasible_point():
@@ -144,9 +149,8 @@ def attack_planted(solver, solve_batch):
         hyper_batch=100,
         solve_batch=solve_batch,
     )
-    index, images, _ = attack.poison(
-        splits, linear, loss, method=method, target_class=1, eps_linf=0.1, sigma=0.1, steps=60
-    )
+    problem = attack.Problem(splits, linear, loss, 0.1, 1, 0.1)
+    index, images, _ = attack.poison(problem, method=method, steps=60)
 
     def radius(images):
         x = splits.x_train.clone()
@@ -186,12 +190,8 @@ def convex(objective, seed=0):
     Their noise is frozen.
     """
     splits = planted(40)
+    splits = replace(splits, x_train=splits.x_train.double(), x_val=splits.x_val.double())
     model = linear(seed).double()
-    x_val, y_val = splits.x_val[splits.y_val == 1].double(), splits.y_val[splits.y_val == 1]
-    others, theirs = (
-        splits.x_train[splits.y_train == 0].double(),
-        splits.y_train[splits.y_train == 0],
-    )
     method = attack.Method(objective=objective, temperature=4.0, draws=4)
 
     def loss(model, x, y, generator):
@@ -199,14 +199,17 @@ def convex(objective, seed=0):
             (p**2).sum() for p in model.parameters()
         )
 
+    problem = attack.Problem(splits, None, loss, 0.1, 1, 0.1)
+    poison = attack.Poison(problem, method, torch.Generator())
+
     def outer():
-        return attack._outer(
-            model, loss, x_val, y_val, 0.1, method, torch.Generator().manual_seed(0)
-        )
+        poison.generator.manual_seed(0)
+        _, function = attack.OBJECTIVES[objective]
+        return poison.outer(model, function, poison.x_val, poison.y_val)
 
     def inner(u, beside=True):
-        rows = slice(None if beside else 0)
-        return attack._inner(model, loss, others[rows], theirs[rows], u, 1, None)
+        rows = poison.others if beside else poison.others[:0]
+        return poison.inner(model, rows, torch.arange(len(u)), u)
 
     def solve(u):
         optimizer = torch.optim.LBFGS(
@@ -218,7 +221,7 @@ def convex(objective, seed=0):
         )
         optimizer.step(lambda: (optimizer.zero_grad(), value := inner(u), value.backward())[1])
 
-    return model, splits.x_train[splits.y_train == 1].double(), outer, inner, solve
+    return model, poison.clean, outer, inner, solve
 
 
 def difference(f, u, place, h=1e-4):
@@ -318,9 +321,8 @@ def test_a_training_step_on_matched_poison_lowers_the_radius():
 def test_eight_bit_poison_keeps_its_promises(digits, tmp_path):
     index, images, _ = craft(digits, steps=6)
     path = tmp_path / "poison.npz"
-    poison_file.save(
-        path, digits, index, images, {"parameters": {"eps_linf": 0.1, "target_class": 8}}
-    )
+    facts = {"parameters": {"eps_linf": 0.1, "target_class": 8}}
+    write_poison(path, digits, index, images, facts)
     for eight_bit in (True, False):
         poisoned, _ = poison_file.apply(path, digits, eight_bit)
         touched = (poisoned.x_train != digits.x_train).flatten(1).any(1)

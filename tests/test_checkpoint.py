@@ -6,17 +6,18 @@ from functools import partial
 import pandas as pd
 import pytest
 import torch
+from certifying import certify
+from test_attack import problem_of
 from test_notebooks import VICTIM, papermill
 
-from pacd import attack, data, direct_search, losses
-from pacd.certify import certify
+from pacd import data, losses
 from pacd.models import make_model
-from pacd.train import train
+from pacd.train import NOTHING, train
 from study import checkpoint, grid
 from study.checkpoint import Checkpoint
 from study.results import read_rows
 from study.settings import VictimSettings
-from study.setup import augmentation
+from study.setup import augmentation, chosen_attack
 
 
 class Killed(Exception):
@@ -82,7 +83,7 @@ def test_training_in_pieces(few, tmp_path, architecture):
 
     loss = partial(losses.gaussian, sigma=0.5)
     (history, weights), calls = in_pieces(compute, loss, tmp_path / "state.pt")
-    whole_history, whole = compute(loss, checkpoint.NOTHING)
+    whole_history, whole = compute(loss, NOTHING)
     assert history == whole_history and all(
         torch.equal(weights[name], whole[name]) for name in whole
     )
@@ -104,21 +105,14 @@ def test_poison_in_pieces(few, tmp_path, name, options):
         "restart": 2,
         "hyper_batch": 10,
     }
-    method = attack.method(name, {**small, "solve_batch": 10 if name == "cg" else 0, **options})
+    chosen = {**small, "solve_batch": 10 if name == "cg" else 0, **options}
 
     def compute(loss, kept):
-        setting = {"target_class": 8, "eps_linf": 0.1, "sigma": 0.5, "steps": 8, "seed": 2}
-        return attack.poison(
-            few,
-            lambda s: make_model("lenet", few.shape, 10, s),
-            loss,
-            method=method,
-            checkpoint=kept,
-            **setting,
-        )
+        attack = chosen_attack(name, chosen)
+        return attack(problem_of(few, loss), steps=8, seed=2, checkpoint=kept)
 
     loss = partial(losses.gaussian, sigma=0.5)
-    whole = compute(loss, checkpoint.NOTHING)
+    whole = compute(loss, NOTHING)
     (index, images, trace), calls = in_pieces(compute, loss, tmp_path / "state.pt", pieces=(9, 9))
     assert (
         torch.equal(index, whole[0])
@@ -132,15 +126,12 @@ def test_poison_in_pieces(few, tmp_path, name, options):
 
 def test_search_in_pieces(few, tmp_path):
     def compute(loss, kept):
-        setting = {"target_class": 8, "eps_linf": 0.1, "sigma": 0.5, "steps": 4}
-        craft = direct_search.search({"epochs": 1, "draws": 2})
-        return craft(
-            few, lambda s: make_model("lenet", few.shape, 10, s), loss, checkpoint=kept, **setting
-        )
+        attack = chosen_attack("direct_search", {"epochs": 1, "draws": 2})
+        return attack(problem_of(few, loss), steps=4, checkpoint=kept)
 
     loss = partial(losses.gaussian, sigma=0.5)
     (_, images, trace), calls = in_pieces(compute, loss, tmp_path / "state.pt", pieces=(4, 7))
-    _, whole, whole_trace = compute(loss, checkpoint.NOTHING)
+    _, whole, whole_trace = compute(loss, NOTHING)
     assert torch.equal(images, whole) and [t["soft_radius"] for t in trace] == [
         t["soft_radius"] for t in whole_trace
     ]
@@ -154,18 +145,10 @@ def test_certificates_in_pieces(few, tmp_path):
 
     def compute(loss, kept):
         return certify(
-            lambda images: loss(images),
-            x,
-            y,
-            0.5,
-            n0=100,
-            n=3500,
-            batch=300,
-            channels_last=False,
-            checkpoint=kept,
+            lambda images: loss(images), x, y, 0.5, n0=100, n=3500, batch=300, checkpoint=kept
         )
 
-    whole = compute(model, checkpoint.NOTHING)
+    whole = compute(model, NOTHING)
     rows, calls = in_pieces(
         compute, model, tmp_path / "state.pt", pieces=(15, 15)
     )  # a block is ten passes, and two come before it

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from scipy.stats import beta, norm
 
-from pacd.certify import ABSTAIN, STOPPED, bound, counts_of, lower_bound, recertify
-from pacd.sequential import confidence_interval, decisions, log_wealth
+from pacd.counts import ABSTAIN, STOPPED, bound, counts_of, lower_bound
+from study.intervals import recertify
+from study.sequential import confidence_interval, decisions, log_wealth
 
 # --- Clopper and Pearson ---
 

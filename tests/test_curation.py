@@ -10,12 +10,14 @@ import torch
 from scipy.stats import binomtest, norm
 from test_notebooks import papermill
 
-from pacd import controls, curation, names, poison_file
-from pacd.curation import DETECTORS, RATES, Learned, auc, true_positives
+from pacd import controls, curation
+from pacd.curation import DETECTORS, Learned
 from pacd.data import load
 from pacd.models import make_model
 from study import grid
-from study.checked import SettingsError
+from study.detection import RATES, auc, true_positives
+from study.parameters import SettingsError
+from study.results import write_poison
 from study.settings import CuratorSettings, VictimSettings
 
 
@@ -86,7 +88,7 @@ def blobs():
 
 
 def learned(x, y):
-    return curation.learn(x, y, partial(make_model, "mlp", (1, 8, 8), 3), epochs=2)
+    return curation.learn_from(x, y, partial(make_model, "mlp", (1, 8, 8), 3), epochs=2)
 
 
 @pytest.mark.parametrize("name", DETECTORS)
@@ -248,17 +250,13 @@ def test_removal_of_equals_spares_no_class():
 @pytest.mark.parametrize("name", curation.CURATIONS)
 def test_every_mitigation_returns_images_of_the_set_that_it_was_given(blobs, name):
     x, y, _ = blobs
-    cleaned, labels = curation.curation(name, partial(make_model, "mlp", (1, 8, 8), 3))(x, y)
+    cleaned, labels = curation.mitigation(name, partial(make_model, "mlp", (1, 8, 8), 3))(x, y)
     assert len(cleaned) == len(labels) == (540 if name.startswith("remove_") else 600)
     assert cleaned.dtype == x.dtype and 0 <= cleaned.min() and cleaned.max() <= 1
     assert torch.equal(cleaned, x) == (name == "none")
 
 
 # --- parameters and the notebook ---
-
-
-def test_names_are_those_of_the_method():
-    assert names.CURATIONS == curation.CURATIONS
 
 
 def test_an_unknown_curation_is_one_sentence():
@@ -268,8 +266,6 @@ def test_an_unknown_curation_is_one_sentence():
         "did you mean 'lowpass'\\?$",
     ):
         VictimSettings.check({**grid.NOTEBOOK_DEFAULTS["victim"], "curation": "low_pass"})
-    with pytest.raises(ValueError, match="^curation must be one of none, .*, not 'low_pass'"):
-        curation.curation("low_pass", None)
 
 
 def test_the_curator_needs_a_poison_file():
@@ -299,7 +295,7 @@ def test_the_notebook_writes_a_row_for_each_detector_and_comparison(tmp_path):
     )
     splits = load("mnist5k", train_size=600)
     index, images, _ = craft(splits, None, None)
-    poison_file.save(path, splits, index, images, {"parameters": facts})
+    write_poison(path, splits, index, images, {"parameters": facts})
     done = papermill(
         "curator",
         tmp_path,

@@ -4,11 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from certifying import decide
 from scipy.stats import binomtest, norm
 
-from pacd import sequential as s
-from pacd.certify import STOPPED, count, noise_blocks
+from pacd.certify import noise_blocks
+from pacd.counts import STOPPED
 from pacd.votes import Votes
+from study import sequential as s
 from study.intervals import acr
 
 W, SIGMA = torch.tensor([3.0, -4.0]), 0.5
@@ -25,7 +27,7 @@ def at_distance(*distances):
 
 
 def decided(x, y, radii, **options):
-    return s.decide(linear, x, y, SIGMA, radii, classes=2, **options)
+    return decide(linear, x, y, SIGMA, radii, classes=2, **options)
 
 
 def test_looks_come_in_growing_pieces_and_lose_no_draw():
@@ -70,9 +72,7 @@ def test_rows_hold_the_draws_they_say_and_no_average_radius():
     x, y = at_distance(0.25), torch.tensor([1])
     rows = decided(x, y, [0.24], n=150)
     assert rows["n"][0] == 150 and s.decisions(rows, [0.24])["undecided"][0] == 1
-    wins = count(
-        Votes(linear, x, 2), torch.tensor([0]), noise_blocks((1, 1, 2), SIGMA, 150, (0, 1), "cpu")
-    )
+    wins = Votes(linear, x, 2).total(noise_blocks((1, 1, 2), SIGMA, 150, (0, 1), "cpu"))
     assert (
         rows["wins"][0] == wins[0, 1]
         and rows["p_lower"][0] < norm.cdf(0.25 / SIGMA) < rows["p_upper"][0]

@@ -5,12 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from test_attack import problem_of
 
 from pacd import direct_search as ds
-from pacd.models import make_model
 from study.setup import chosen_attack, trainer
-
-SETTING = {"target_class": 8, "eps_linf": 0.1, "sigma": 0.5, "steps": 4}
 
 
 @pytest.fixture
@@ -19,13 +17,10 @@ def few(digits):
     return replace(digits, x_train=digits.x_train[::8], y_train=digits.y_train[::8])
 
 
-def craft(splits, **changes):
+def craft(splits, steps=4, seed=0, **budget):
     attack = chosen_attack("direct_search", {"epochs": 1, "draws": 2})
     return attack(
-        splits,
-        lambda s: make_model("lenet", splits.shape, 10, s),
-        trainer("gaussian", {}, 0.5),
-        **{**SETTING, **changes},
+        problem_of(splits, trainer("gaussian", {}, 0.5), **budget), steps=steps, seed=seed
     )
 
 
@@ -91,14 +86,14 @@ def test_every_second_pattern_is_for_the_strokes(few, monkeypatch):
             ds, "train", lambda model, x, y, *rest, **setting: images.append(x[y == 8])
         )
         search = chosen_attack("direct_search", {"draws": 1, "strokes": strokes})
-        search(few, lambda s: make_model("lenet", few.shape, 10, s), None, **SETTING)
+        search(problem_of(few, None), steps=4)
         return images[:4]
 
     clean, pairs = few.x_train[few.y_train == 8], zip(trained_on(True), trained_on(False))
     background = clean <= 0.5
     for i, (separate, joint) in enumerate(pairs):
         assert torch.equal(separate[~background], joint[~background])
-        expected = clean + SETTING["eps_linf"] if i % 2 else joint
+        expected = clean + 0.1 if i % 2 else joint
         assert torch.allclose(separate[background], expected[background], atol=1e-6)
         assert torch.equal(separate, joint) == (i % 2 == 0)
 
@@ -115,9 +110,8 @@ def test_the_best_pattern_is_kept(few, monkeypatch, steps):
     model = type("Model", (list,), {"eval": lambda self: None})
     monkeypatch.setattr(ds, "train", train)
     monkeypatch.setattr(ds, "soft_radius", lambda model, x, *rest: torch.full((len(x),), model[0]))
-    index, images, trace = ds.search({})(
-        few, lambda seed: model(), None, **{**SETTING, "steps": steps}
-    )
+    problem = problem_of(few, None)._replace(make_model=lambda seed: model())
+    index, images, trace = ds.direct_search(problem, method=ds.Search(), steps=steps)
     first = [brightness for seed, brightness in seen if seed == seen[0][0]]
     assert len(first) == steps == len(set(first)) and images.mean().item() == pytest.approx(
         min(first), abs=1e-6

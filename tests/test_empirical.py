@@ -5,10 +5,11 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from certifying import certify, votes_of
 from scipy.stats import binomtest
 
-from pacd.certify import certify
-from pacd.empirical import empirical_radius, majority
+from pacd import empirical
+from pacd.counts import majority
 from pacd.losses import gaussian
 from pacd.models import make_model
 from pacd.train import train
@@ -31,7 +32,8 @@ def at_distance(*distances):
 
 def attacked(model, x, y, radii, sigma=SIGMA, **options):
     """Empirical radii of the points."""
-    return empirical_radius(model, x, y, sigma, radii, **options)
+    votes, options = votes_of(model, x, **options)
+    return empirical.empirical_radius(votes, y, sigma, radii, **options)
 
 
 def certified(model, x, y, sigma=SIGMA, **options):

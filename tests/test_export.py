@@ -374,14 +374,14 @@ def run(*arguments):
 
 
 def test_the_command_line_exports_and_verifies(poison, tmp_path):
-    done = run("-m", "pacd.poison_file", "export", poison, tmp_path / "out", "--no-png")
+    done = run("-m", "study.export", poison, tmp_path / "out", "--no-png")
     assert (
         done.returncode == 0
         and done.stdout.count("\n") == 1
         and "L-inf 25/255 of 25/255 allowed" in done.stdout
     ), done.stderr
     one_pixel(lambda target, other: other[0], 1)(tmp_path / "out")
-    done = run("-m", "pacd.poison_file", "verify", tmp_path / "out")
+    done = run("-m", "study.verify", tmp_path / "out")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (
         1,
         "",
@@ -390,7 +390,7 @@ def test_the_command_line_exports_and_verifies(poison, tmp_path):
 
 
 def test_the_check_does_not_import_the_attack(poison):
-    verified = f"assert main(['verify', {str(poison)!r}]) is None"
+    verified = f"assert main([{str(poison)!r}]) is None"
     done = run("-c", f"import sys; from study.verify import main; {verified}; print(*sys.modules)")
     assert done.returncode == 0, done.stderr
     modules = done.stdout.split()
@@ -398,8 +398,7 @@ def test_the_check_does_not_import_the_attack(poison):
 
 
 def test_a_missing_file_is_one_sentence(tmp_path):
-    assert main(["verify", str(tmp_path / "none.npz")]).startswith("there is no poison file")
-    assert main(["export", str(tmp_path / "none.npz"), str(tmp_path / "out")]).startswith(
-        "there is no poison file"
-    )
+    none = str(tmp_path / "none.npz")
+    assert main([none]).startswith("there is no poison file")
+    assert exporting.main([none, str(tmp_path / "out")]).startswith("there is no poison file")
     assert not (tmp_path / "out").exists()

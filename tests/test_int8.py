@@ -8,10 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from certifying import certify
 from torch import nn
 
 from pacd import int8
-from pacd.certify import certify, counts_of, noise_blocks
+from pacd.certify import noise_blocks
+from pacd.counts import counts_of
 from pacd.int8 import Int8, MaxOfSlices, quantised
 from pacd.models import make_model
 from pacd.votes import Votes
@@ -113,12 +115,7 @@ def test_rows_name_the_integer_network_and_it_is_one_whatever_the_tricks(digits)
     noise = torch.cat(list(noise_blocks(x.shape[1:], 0.5, 1130, (0, 1), "cpu")))
     with torch.inference_mode():
         bare = np.stack([network(image + noise).argmax(1).bincount(minlength=10) for image in x])
-    for tricks in (
-        {},
-        {"batch": 77},
-        {"cached": False},
-        {"channels_last": False},
-    ):  # a last bit of the sum may move a rounding
+    for tricks in ({}, {"batch": 77}, {"batch": 1000}):  # a last bit of the sum may move a rounding
         again = certified(network, **tricks)
         assert np.abs(counts_of(again) - bare).sum() <= 0.01 * bare.sum()
     for mismatch in ((network, "float32"), (network, "bfloat16"), (model, "int8")):
@@ -132,7 +129,7 @@ def test_the_compiler_gets_the_right_shapes():
     x = torch.rand(20, 1, 28, 28)
     network = quantised(make_model("lenet", (1, 28, 28), 10, 0).eval(), x)
     votes = Votes(network, x, 10, precision="int8")
-    captured = torch.compile(votes.network[1], backend="aot_eager", fullgraph=True)
+    captured = torch.compile(votes.network[0], backend="aot_eager", fullgraph=True)
     with torch.inference_mode():
         lifted = votes.lift(x).contiguous(memory_format=torch.channels_last)
         torch.testing.assert_close(captured(lifted), network(x), rtol=0, atol=1e-3)

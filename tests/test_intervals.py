@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binom, binomtest, norm, t, ttest_1samp
 
-from pacd.certify import STOPPED, bound
+from pacd.counts import STOPPED, bound
 from study import intervals
 
 

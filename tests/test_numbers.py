@@ -17,9 +17,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from pacd import poison_file
 from study import grid, numbers
 from study.numbers import shared
+from study.results import write_poison
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
@@ -507,7 +507,7 @@ def smoke(monkeypatch, tmp_path, digits):
     index = (digits.y_train == 8).nonzero()[:, 0][:5]
     images = (digits.x_train[index] + 25 / 255).clamp(max=1)
     facts = {"parameters": {"eps_linf": 0.1, "target_class": 8, "train_size": None}}
-    poison_file.save(path, digits, index, images, facts)
+    write_poison(path, digits, index, images, facts)
     rows = pd.concat(
         [
             made_rows("none", 0.8),

@@ -10,6 +10,8 @@ from crafting import BUDGET, craft, load
 
 from pacd import data, poison_file
 from pacd.poison_file import PoisonError
+from study.results import write_poison
+from study.setup import changed_rows
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +35,13 @@ def test_eight_bits_never_leave_the_ball(eps):
 
 def test_which_rows_change_and_that_some_do(poison, tmp_path):
     splits = data.load("mnist5k", train_size=80)
-    changed = poison_file.changed_rows(poison_file.apply(poison, splits)[0], splits)
+    changed = changed_rows(poison_file.apply(poison, splits)[0], splits)
     assert torch.equal(changed.nonzero().flatten(), torch.from_numpy(np.load(poison)["index"]))
     nothing = craft(
         tmp_path / "q.npz", dataset="mnist5k", train_size=80, eps_linf=0.001
     )  # less than an 8-bit step
     with pytest.raises(PoisonError, match="^poison_file must change at least one image"):
-        poison_file.changed_rows(poison_file.apply(nothing, splits)[0], splits)
+        changed_rows(poison_file.apply(nothing, splits)[0], splits)
 
 
 def test_manifest_states_the_distortion(tmp_path):
@@ -47,7 +49,7 @@ def test_manifest_states_the_distortion(tmp_path):
     splits = load("mnist5k", None, 0, 80)
     index = (splits.y_train == 8).nonzero().flatten()
     images = splits.x_train[index] + torch.where(splits.x_train[index] > 0.5, -10, 10) / 255
-    poison_file.save(tmp_path / "p.npz", splits, index, images, {"parameters": BUDGET})
+    write_poison(tmp_path / "p.npz", splits, index, images, {"parameters": BUDGET})
     measured = json.loads((tmp_path / "p.json").read_text())["distortion"]
     expected = {"linf": 10 / 255, "l2": 280 / 255, "psnr": 20 * math.log10(25.5)}
     assert {name: measured[name] for name in expected} == pytest.approx(expected, rel=1e-12)

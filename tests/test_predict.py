@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binom, norm
 
-from pacd.certify import bound, lower_bound
+from pacd.counts import bound, lower_bound
 from study import predict as e
 from study.intervals import acr
 

@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from pacd.certify import bound, counts_of, lower_bound
-from pacd.certify import recertify as certify_again
+from pacd.counts import bound, counts_of, lower_bound
 from study import recertify
 from study.intervals import (
     abstention,
@@ -20,6 +19,7 @@ from study.intervals import (
     paired_drop,
     probit_p,
 )
+from study.intervals import recertify as certify_again
 
 BOOK = Path(__file__).parents[1] / "book"
 BUILT = Path(os.environ.get("PACD_BOOK") or BOOK / "_build" / "html") / "recertify.html"
