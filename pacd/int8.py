@@ -28,7 +28,7 @@ def convolution(x, step, zero, weight, steps, bias, *shape):
 
 def convolution_shape(x, step, zero, weight, steps, bias, *shape):
     """What the compiler has to know about it."""
-    images = F.conv2d(x.float(), weight.float(), None, *shape)
+    images = F.conv2d(x.float(), x.new_empty(weight.shape, dtype=torch.float32), None, *shape)
     return images.contiguous(memory_format=torch.channels_last)
 
 

@@ -30,6 +30,7 @@ def allowed(text, **limits):
 
 
 def one_of(names):
+    names = tuple(names)
     return Annotated[str, allowed("one of " + ", ".join(names)), BeforeValidator(_known(names))]
 
 

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 import torch
 from scipy.stats import binomtest, norm
+from test_attack import problem_of
 from test_notebooks import papermill
 
-from pacd import controls, curation
+from pacd import curation
 from pacd.curation import DETECTORS, Learned
 from pacd.data import load
 from pacd.models import make_model
@@ -19,6 +20,7 @@ from study.detection import RATES, auc, true_positives
 from study.parameters import SettingsError
 from study.results import write_poison
 from study.settings import CuratorSettings, VictimSettings
+from study.setup import chosen_attack
 
 
 def generator(seed=0):
@@ -162,15 +164,8 @@ def test_a_grey_background_is_found_whatever_the_share(digits, fraction):
 
     Also where the whole class is changed.
     """
-    index, images, _ = controls.craft(
-        digits,
-        None,
-        None,
-        pattern=controls.BASELINES["uniform"],
-        target_class=8,
-        eps_linf=1 / 255,
-        fraction=fraction,
-    )
+    problem = problem_of(digits, None, eps_linf=1 / 255, fraction=fraction)
+    index, images, _ = chosen_attack("uniform", {})(problem)
     x = digits.x_train.index_copy(0, index, images)
     poisoned = torch.zeros(len(x), dtype=torch.bool).index_fill_(0, index, True)
     assert auc(DETECTORS["background"](x, digits.y_train, None), poisoned) == (1, 1, 1)
@@ -286,15 +281,8 @@ def test_the_notebook_writes_a_row_for_each_detector_and_comparison(tmp_path):
         "fraction": 0.5,
         "attack": "uniform",
     }
-    craft = partial(
-        controls.craft,
-        pattern=controls.BASELINES["uniform"],
-        target_class=8,
-        eps_linf=0.1,
-        fraction=0.5,
-    )
     splits = load("mnist5k", train_size=600)
-    index, images, _ = craft(splits, None, None)
+    index, images, _ = chosen_attack("uniform", {})(problem_of(splits, None, fraction=0.5))
     write_poison(path, splits, index, images, {"parameters": facts})
     done = papermill(
         "curator",

@@ -62,8 +62,9 @@ def test_classes_that_the_training_images_lack_are_counted(digits):
 
 def test_coloured_digits_are_digits_of_cifars_shape(tmp_path):
     subprocess.run(
-        [sys.executable, data.ROOT / "study" / "coloured_digits.py", tmp_path / "set.npz"],
+        [sys.executable, "-m", "study.coloured_digits", tmp_path / "set.npz"],
         check=True,
+        cwd=data.ROOT,
     )
     splits = data.load(str(tmp_path / "set.npz"))
     assert (

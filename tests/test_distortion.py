@@ -1,0 +1,40 @@
+"""Distances of poison from its originals, against closed forms."""
+
+import numpy as np
+import pytest
+
+from study import distortion
+
+
+def test_distortion():
+    """Flat images have no variance: SSIM of a and b is (2ab + C) / (a^2 + b^2 + C), C = 0.01^2."""
+    clean = np.full((2, 1, 9, 9), 0.5)
+    poison = clean + np.array([0.1, 0.2]).reshape(2, 1, 1, 1)
+    similar = [(0.6 + 1e-4) / (0.61 + 1e-4), (0.7 + 1e-4) / (0.74 + 1e-4)]
+    decibel = [20, -20 * np.log10(0.2)]
+    assert distortion.distortion(clean, poison) == pytest.approx(
+        {
+            "linf": 0.2,
+            "l2": 1.35,
+            "psnr": np.mean(decibel),
+            "psnr_worst": decibel[1],
+            "ssim": np.mean(similar),
+            "ssim_worst": similar[1],
+        }
+    )
+    assert all(type(value) is float for value in distortion.distortion(clean, poison).values())
+
+
+def test_ssim_of_one_window():
+    """7 x 7 pixels hold one window: Wang's formula on the pixels and their population moments."""
+    clean, poison = np.random.default_rng(0).uniform(size=(2, 1, 1, 7, 7))
+    (variance, covariance), (_, other) = np.cov(clean.ravel(), poison.ravel(), ddof=0)
+    means = clean.mean(), poison.mean()
+    light = (2 * means[0] * means[1] + 1e-4) / (means[0] ** 2 + means[1] ** 2 + 1e-4)
+    assert distortion.ssim(clean, poison) == pytest.approx(
+        light * (2 * covariance + 9e-4) / (variance + other + 9e-4)
+    )
+    assert distortion.ssim(clean, clean) == pytest.approx(1)
+    assert distortion.ssim(np.zeros((1, 3, 2, 4)), np.full((1, 3, 2, 4), 0.1)) == pytest.approx(
+        1e-4 / (0.01 + 1e-4)
+    )  # smaller than a window
