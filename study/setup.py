@@ -91,8 +91,9 @@ def trainer(name, options, sigma):
 
 def problem(settings):
     """The bilevel problem of poison settings, :class:`pacd.attack.Problem`."""
-    budget = settings.sigma, settings.target_class, settings.eps_linf, settings.fraction
-    return Problem(*setup(settings), *budget)
+    splits, loss, make_model = setup(settings)
+    budget = settings.target_class, settings.eps_linf, settings.fraction
+    return Problem(splits, make_model, loss, settings.sigma, *budget)
 
 
 def chosen_attack(name, options):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from study.checked import SettingsError
+from study.parameters import SettingsError
 
 from study.settings import AuditSettings
 
