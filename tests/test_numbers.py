@@ -79,7 +79,7 @@ def number(page, name):
 
 def malformed(found):
     """Entries of a dict that are neither a finite number nor a text without a broken number."""
-    broken = re.compile(r"\b(nan|inf|None)\b|^\s*$|\{")
+    broken = re.compile(r"\b(nan|inf)\b|^None$|^\s*$|[{}]")
     return [name for name, value in found.items() if broken.search(str(value))]
 
 
