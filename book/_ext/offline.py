@@ -2,8 +2,8 @@
 
 MathJax (tex-svg-full.js draws its glyphs itself, so it fetches no fonts) is loaded by
 `sphinx.ext.mathjax` on pages with equations only. plotly.min.js is loaded here, on pages that hold
-a plotly figure only. Neither file lies in `book/_static`: Jupyter Book would put it into the head of
-every page.
+a plotly figure only. Neither file lies in `book/_static`: Jupyter Book would put it into the head
+of every page.
 """
 
 from importlib.metadata import distribution
