@@ -11,10 +11,12 @@ const recertify = (() => {
   // x^a (1 - x)^b / B(a, b), written so that large terms do not cancel at a, b = 100,000.
   function betaTerm(x, a, b) {
     const s = a + b, rest = stirlingRest(s) - stirlingRest(a) - stirlingRest(b);
-    return Math.sqrt(a * b / (2 * Math.PI * s)) * Math.exp(a * Math.log(x * s / a) + b * Math.log((1 - x) * s / b) + rest);
+    const power = a * Math.log(x * s / a) + b * Math.log((1 - x) * s / b);
+    return Math.sqrt(a * b / (2 * Math.PI * s)) * Math.exp(power + rest);
   }
 
-  // Regularised incomplete beta I_x(a, b), 0 < x < 1, by its continued fraction (Abramowitz and Stegun 26.5.8, Lentz's algorithm).
+  // Regularised incomplete beta I_x(a, b), 0 < x < 1, by its continued fraction
+  // (Abramowitz and Stegun 26.5.8, Lentz's algorithm).
   function incompleteBeta(x, a, b) {
     const swap = x > (a + 1) / (a + b + 2);  // the fraction converges fast on this side only
     if (swap) [x, a, b] = [1 - x, b, a];
@@ -97,8 +99,9 @@ const recertify = (() => {
     return first + i;
   }
 
-  // One cell at another n and alpha. A code is the lost draws of a right guess, -1 - them of a wrong one, null if stopped.
-  // A victim's seed starts its generator, and every point takes one number: the same one in every cell and at every n.
+  // One cell at another n and alpha. A code is the lost draws of a right guess, -1 - them of a wrong one,
+  // null if stopped. A victim's seed starts its generator, and every point takes one number: the same one
+  // in every cell and at every n.
   function certify(cell, n, alpha) {
     const known = new Map();
     const result = {k: [], radius: [], probit: [], abstention: 0, stopped: 0};
@@ -138,7 +141,8 @@ const recertify = (() => {
   }
   // Over victims; radii are (seeds, points).
   const acr = (radius) => interval(radius.map(mean));
-  const accuracy = (radius, at) => interval(radius.map((row) => row.filter((r) => r > 0 && r >= at).length / row.length));
+  const share = (row, at) => row.filter((r) => r > 0 && r >= at).length / row.length;
+  const accuracy = (radius, at) => interval(radius.map((row) => share(row, at)));
 
   // study.intervals.paired_drop of two radii, (seeds, points) of the same seeds and points.
   function pairedDrop(clean, poisoned) {
@@ -146,10 +150,13 @@ const recertify = (() => {
     const influence = poisoned.map((row, s) => row.map((r, p) => (r - ratio * clean[s][p]) / base));
     const columns = influence[0].map((_, p) => influence.map((row) => row[p]));
     const seeds = influence.length, points = columns.length;
-    const vSeeds = meanVariance(influence.map(mean)), vPoints = meanVariance(columns.map(mean)), variance = vSeeds + vPoints;
-    const freedom = variance > 0 ? variance ** 2 / (vSeeds ** 2 / (seeds - 1) + vPoints ** 2 / (points - 1)) : 1;
+    const vSeeds = meanVariance(influence.map(mean)), vPoints = meanVariance(columns.map(mean));
+    const variance = vSeeds + vPoints;
+    const squares = vSeeds ** 2 / (seeds - 1) + vPoints ** 2 / (points - 1);
+    const freedom = variance > 0 ? variance ** 2 / squares : 1;
     const halfSeeds = tQuantile(0.975, seeds - 1) * Math.sqrt(vSeeds);
-    return {drop: 1 - ratio, halfSeeds, half: Math.max(halfSeeds, tQuantile(0.975, freedom) * Math.sqrt(variance))};
+    const half = Math.max(halfSeeds, tQuantile(0.975, freedom) * Math.sqrt(variance));
+    return {drop: 1 - ratio, halfSeeds, half};
   }
 
   return {lowerBound, normalQuantile, generator, hypergeometric, certify, acr, accuracy, pairedDrop};

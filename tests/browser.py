@@ -1,4 +1,7 @@
-"""A headless Chromium for the book's tests: no network but 127.0.0.1, and every request and console line on record."""
+"""A headless Chromium for the book's tests.
+
+No network but 127.0.0.1, and every request and console line is on record.
+"""
 
 import functools
 import http.server
@@ -9,8 +12,9 @@ import threading
 from contextlib import contextmanager
 
 FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --disable-dev-shm-usage --no-first-run --disable-sync "
-    "--disable-background-networking --disable-component-update --hide-scrollbars"
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --disable-dev-shm-usage "
+    "--no-first-run --disable-sync --disable-background-networking --disable-component-update "
+    "--hide-scrollbars"
 ).split()
 
 
@@ -75,14 +79,14 @@ def visit(driver, url, width=1200):
 
 
 def resize(driver, width, height=900):
-    """Set the width of the page in CSS pixels, as a phone or a desktop would, and wait until it has settled."""
+    """Set the width of the page in CSS pixels, and wait until it has settled."""
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     driver.execute_async_script(SETTLED)
 
 
 def complaints(driver, base):
-    """Console errors, and failed and foreign requests of pages under ``base``, since the last call, as sentences."""
+    """Console errors, and failed and foreign requests under ``base``, since the last call."""
     found = [
         f"console: {line['message']}"
         for line in driver.get_log("browser")

@@ -1,6 +1,7 @@
-"""The built book: links, weight and images by parsing it, and every page in a real browser without a network.
+"""The built book: links, weight and images by parsing it, and every page in a real browser.
 
-Each check is a function that returns its complaints, so that the last tests can show that it finds planted faults.
+Each check is a function that returns its complaints, so that the last tests can show that it finds
+planted faults.
 The book is `book/_build/html`, or the folder named by PACD_BOOK.
 """
 
@@ -88,7 +89,7 @@ def duplicate_ids(page):
 
 
 def images_without_text(page):
-    """A file name is no text: it is what a figure of a notebook gets whose cell sets no ``mystnb: image: alt``."""
+    """A file name is no text: a figure has it whose cell sets no ``mystnb: image: alt``."""
     texts = [
         (a.get("src", ""), a.get("alt", "").strip()) for tag, a, _ in elements(page) if tag == "img"
     ]
@@ -154,58 +155,83 @@ def test_pages_are_light():
     assert {page.name: weight(page) for page in pages(BOOK) if weight(page) > PAGE_LIMIT} == {}
 
 
+UNDOCUMENTED = {"study.coloured_digits"}  # a script
+
+
 def test_api_page_names_every_module():
+    """But for the pages' own modules, whose functions are what a page shows."""
     root = Path(__file__).parents[1]
-    modules = {f"pacd.{path.stem}" for path in (root / "pacd").glob("*.py")} - {"pacd.__init__"}
-    assert (
-        set(
-            re.findall(
-                r"automodule:: (\S+)", (root / "book" / "api.md").read_text(encoding="utf-8")
-            )
-        )
-        == modules
-    )
+    paths = [path for room in ("pacd", "study") for path in (root / room).rglob("*.py")]
+    names = {".".join(path.relative_to(root).with_suffix("").parts) for path in paths}
+    pages = {name for name in names if name.startswith("study.numbers.")}
+    packages = {name for name in names if name.endswith(".__init__")}
+    text = (root / "book" / "api.md").read_text(encoding="utf-8")
+    listed = re.findall(r"automodule:: (\S+)", text)
+    assert len(set(listed)) == len(listed)
+    assert set(listed) == names - pages - packages - UNDOCUMENTED | {"study.numbers"}
 
 
 # ---- in a browser ----
 
 RAW_TEX = r"""
-const seen = [];
-const walk = document.createTreeWalker(document.querySelector('article') || document.body, NodeFilter.SHOW_TEXT);
+const found = [];
+const root = document.querySelector('article') || document.body;
+const walk = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+const raw = /\\[(\[]|\\begin\{/;
 while (walk.nextNode()) {
   const node = walk.currentNode;
-  if (!node.parentElement.closest('script, style, pre, code, mjx-container') && /\\[(\[]|\\begin\{/.test(node.data))
-    seen.push(node.data.trim().slice(0, 60));
+  const shown = !node.parentElement.closest('script, style, pre, code, mjx-container');
+  if (shown && raw.test(node.data))
+    found.push(node.data.trim().slice(0, 60));
 }
-return seen;
+return found;
 """
-COUNT_MATH = "return [document.querySelectorAll('.math').length, document.querySelectorAll('mjx-container').length]"
-MATH_ERRORS = "return [...document.querySelectorAll('[data-mjx-error]')].map(e => e.getAttribute('data-mjx-error'))"
+COUNT_MATH = """
+return ['.math', 'mjx-container'].map(name => document.querySelectorAll(name).length);
+"""
+MATH_ERRORS = """
+const errors = [...document.querySelectorAll('[data-mjx-error]')];
+return errors.map(e => e.getAttribute('data-mjx-error'));
+"""
 TOO_WIDE = """
 const wide = document.scrollingElement.scrollWidth - innerWidth;
-return wide <= 0 ? [] : [...document.querySelectorAll('main *')].filter(
-  e => e.getBoundingClientRect().right > innerWidth + 1).slice(0, 3).map(e => `${e.tagName}.${e.getAttribute("class")} (${wide} px over)`)
+if (wide <= 0) return [];
+const over = e => e.getBoundingClientRect().right > innerWidth + 1;
+const found = [...document.querySelectorAll('main *')].filter(over).slice(0, 3);
+return found.map(e => `${e.tagName}.${e.getAttribute("class")} (${wide} px over)`)
   .concat(`page is ${wide} px too wide`);
 """
-# WCAG 2.1 AA: 4.5 to 1, and 3 to 1 for text of 24 px, or of 18.66 px and bold. Text on pictures is not judged.
+# WCAG 2.1 AA: 4.5 to 1, and 3 to 1 for text of 24 px, or of 18.66 px and bold.
+# Text on pictures is not judged.
 FAINT = """
-const parse = text => { const v = text.match(/[0-9.]+/g).map(Number); return v.length < 4 ? [...v, 1] : v; };
-const over = (top, below) => [0, 1, 2].map(i => top[3] * top[i] + (1 - top[3]) * below[i]).concat(1);
+const parse = text => {
+  const v = text.match(/[0-9.]+/g).map(Number);
+  return v.length < 4 ? [...v, 1] : v;
+};
+const mix = (top, below, i) => top[3] * top[i] + (1 - top[3]) * below[i];
+const over = (top, below) => [0, 1, 2].map(i => mix(top, below, i)).concat(1);
 const ground = e => { const c = e ? parse(getComputedStyle(e).backgroundColor) : [255, 255, 255, 1];
   return c[3] === 1 ? c : over(c, ground(e.parentElement)); };
 const light = c => [0.2126, 0.7152, 0.0722].reduce((sum, w, i) => {
-  const v = c[i] / 255; return sum + w * (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); }, 0);
-const seen = new Map();
+  const v = c[i] / 255;
+  return sum + w * (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+}, 0);
+const visible = {visibilityProperty: true, opacityProperty: true};
+const faint = new Map();
 const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
 while (walk.nextNode()) {
-  const e = walk.currentNode.parentElement, style = getComputedStyle(e), size = parseFloat(style.fontSize);
-  if (!walk.currentNode.data.trim() || e.closest('svg, script, style, noscript') || !e.checkVisibility({visibilityProperty: true, opacityProperty: true})) continue;
-  const back = ground(e), front = over(parse(style.color), back), [a, b] = [light(front), light(back)];
+  const e = walk.currentNode.parentElement, style = getComputedStyle(e);
+  const size = parseFloat(style.fontSize);
+  if (!walk.currentNode.data.trim() || e.closest('svg, script, style, noscript')) continue;
+  if (!e.checkVisibility(visible)) continue;
+  const back = ground(e), front = over(parse(style.color), back);
+  const [a, b] = [light(front), light(back)];
   const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
   const large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
-  if (ratio < (large ? 3 : 4.5)) seen.set(`${e.tagName}.${e.getAttribute("class")} ${style.color} on ${back.slice(0, 3)}`, ratio.toFixed(1));
+  const what = `${e.tagName}.${e.getAttribute("class")} ${style.color} on ${back.slice(0, 3)}`;
+  if (ratio < (large ? 3 : 4.5)) faint.set(what, ratio.toFixed(1));
 }
-return [...seen].map(([what, ratio]) => `${what}: ${ratio} to 1`);
+return [...faint].map(([what, ratio]) => `${what}: ${ratio} to 1`);
 """
 
 
@@ -231,7 +257,8 @@ def search_results(driver, base, term):
     # Sphinx rewrites its summary line once the search is over, whether it found anything or not.
     WebDriverWait(driver, 10).until(
         lambda d: d.execute_script(
-            "const line = document.querySelector('.search-summary'); return line && /found|did not match/.test(line.textContent)"
+            "const line = document.querySelector('.search-summary');"
+            "return line && /found|did not match/.test(line.textContent)"
         )
     )
     return driver.execute_script(
@@ -272,12 +299,13 @@ def test_browser_from_disk(chromium):
 
 
 def figure_state(driver):
-    """What the theory figure shows: slider texts, the sentence below them, and a point of each boundary and circle."""
+    """What the theory figure shows: sliders, sentence, and a point of each boundary and circle."""
     return driver.execute_script("""
         const plot = document.getElementById("poison-plot");
         const value = (name) => document.getElementById(`poison-${name}-value`).textContent;
         return {eps: value("eps"), sigma: value("sigma"), rho: value("rho"),
-                text: document.getElementById("poison-readout").textContent, drawn: plot.data.map((t) => [t.x[0], t.y[0]])};
+                text: document.getElementById("poison-readout").textContent,
+                drawn: plot.data.map((t) => [t.x[0], t.y[0]])};
     """)
 
 
@@ -285,7 +313,7 @@ def figure_state(driver):
 @in_browser
 @pytest.mark.parametrize("width", [1200, PHONE])
 def test_browser_sliders_move_the_theory_figure(chromium, width):
-    """By keyboard, as a reader may: every slider changes the figure, and the ACR that it tells is the theory's."""
+    """By keyboard: every slider changes the figure, and its ACR is the theory's."""
 
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
@@ -316,9 +344,12 @@ def test_browser_sliders_move_the_theory_figure(chromium, width):
 
 PLANTED = r"""<!doctype html><html lang="en"><head><title>x</title><link rel="icon" href="data:,">
 <script src="https://cdn.example.org/x.js"></script><style>@import "https://fonts.example.org/f.css";</style></head>
-<body><article><h1 id="a">x</h1><p id="a"><a href="gone.html">gone</a> <a href="#nowhere">nowhere</a>
-<a href="https://example.org">fine</a></p><img src="gone.png" alt="gone.png"><img src="data:,"><span class="math">\(x^2\)</span>
-<main><div style="width: 2000px; color: #bbb">wide</div></main></article><script>undefined_function()</script></body></html>"""
+<body><article><h1 id="a">x</h1><p id="a">
+<a href="gone.html">gone</a> <a href="#nowhere">nowhere</a>
+<a href="https://example.org">fine</a></p><img src="gone.png" alt="gone.png"><img src="data:,">
+<span class="math">\(x^2\)</span>
+<main><div style="width: 2000px; color: #bbb">wide</div></main></article>
+<script>undefined_function()</script></body></html>"""
 
 
 @pytest.fixture

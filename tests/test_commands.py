@@ -1,7 +1,8 @@
-"""The pages of book/rerun as a reader follows them: every block of code is run, in order, in a copy of the repository.
+"""The pages of book/rerun as a reader follows them, in a copy of the repository.
 
-A ``bash`` or ``python`` block is run; a ``text`` block is what the block before it prints, and an error there says that it
-fails; a block with a caption changes the file that the caption names. The pages hold the only text of the commands.
+Every block of code is run, in order. A ``text`` block is what the block before it prints, and an
+error there says that it fails; a block with a caption is added to the file that the caption names.
+The pages hold the only text of the commands.
 """
 
 import io
@@ -24,11 +25,12 @@ from pacd import data
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "book" / "rerun").glob("*.md"))
 FENCE = re.compile(
-    r"^```(?P<language>\S+)(?: (?P<kind>\w+))?\n(?::caption: (?P<caption>[^\n]+)\n\n?)?(?P<code>.*?)^```$",
+    r"^```(?P<language>\S+)(?: \w+)?\n"
+    r"(?::caption: (?P<caption>[^\n]+)\n\n?)?(?P<code>.*?)^```$",
     re.M | re.S,
 )
 
-# All that differs from what a reader runs. The copy's smoke profile is two pairs of victims, seconds each:
+# All that differs from what a reader runs. The copy's smoke profile is two pairs of victims:
 TINY = """
 victim: {train_size: 600, epochs: 2, points: 10, n: 100}
 experiments:
@@ -36,16 +38,19 @@ experiments:
     victim: {seed: [0, 1]}
     poison: {attack: [none, uniform]}
 """
-# Lab needs a package index and a browser, so its Run All is made by nbclient, which it has in common with Lab; and the stand-in
-# for Slurm answers at once, so there is nothing to wait for.
+# Lab needs a package index and a browser, so its Run All is made by nbclient, which Lab uses too.
+LAB = "pip install jupyterlab\njupyter lab notebooks/extend.ipynb"
+# The stand-in for Slurm answers at once, so there is nothing to wait for.
+WAIT = "--latency-wait 60"
 REPLACED = {
-    "pip install jupyterlab\njupyter lab notebooks/extend.ipynb": "jupyter execute notebooks/extend.ipynb",
-    "--latency-wait 60": "--latency-wait 60 --slurm-init-seconds-before-status-checks 1",
+    LAB: "jupyter execute notebooks/extend.ipynb",
+    WAIT: f"{WAIT} --slurm-init-seconds-before-status-checks 1",
 }
 
-# Stand-ins for Slurm's commands: a job runs as soon as it is submitted, and what was asked for is written down.
+# Stand-ins for Slurm's commands: a job runs when it is submitted; what was asked for is kept.
 SLURM = {
-    "sbatch": 'for last; do :; done; echo "$@" >> $QUEUE/asked; sh -c "${last#--wrap=}" > $QUEUE/$$.log 2>&1 && state=COMPLETED || state=FAILED; '
+    "sbatch": 'for last; do :; done; echo "$@" >> $QUEUE/asked; '
+    'sh -c "${last#--wrap=}" > $QUEUE/$$.log 2>&1 && state=COMPLETED || state=FAILED; '
     'echo "$$|$state" >> $QUEUE/states; echo $$',
     "sacct": "cat $QUEUE/states",
     "sacctmgr": "echo ACCOUNT",
@@ -54,12 +59,11 @@ SLURM = {
 }
 
 
-HANGS = 900  # seconds; blocks take 5 to 60, and a queue that never answers would otherwise be waited for without end
+TIMEOUT = 900  # seconds; blocks take 5 to 60, and a queue that never answers would go on
 
 
 class Block(NamedTuple):
     language: str
-    kind: str  # of a {code-block}: its language
     caption: str
     code: str
 
@@ -74,18 +78,11 @@ def blocks(page):
 
 
 def change(tree, block):
-    """What a captioned block asks for: lines to replace, or code to put above a name."""
-    name, _, above = block.caption.partition(", above ")
-    text = (tree / name).read_text()
-    if block.kind == "diff":
-        old, new = (
-            "\n".join(line[1:] for line in block.code.splitlines() if line[0] == sign)
-            for sign in "-+"
-        )
-    else:
-        old, new = f"\n{above} = ", f"\n{block.code}\n\n{above} = "
-    assert text.count(old) == 1, f"{name} must hold exactly one {old!r}"
-    (tree / name).write_text(text.replace(old, new))
+    """What a captioned block asks for: code at the end of a file."""
+    name, end = block.caption.split(", ")
+    assert end == "at its end" and (tree / name).exists()
+    with (tree / name).open("a") as file:
+        file.write(f"\n\n{block.code}")
 
 
 def run(tree, block):
@@ -104,7 +101,7 @@ def run(tree, block):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=HANGS,
+        timeout=TIMEOUT,
     )
 
 
@@ -126,7 +123,7 @@ def follow(page, tree, before=lambda block: None):
 
 @pytest.fixture
 def tree(tmp_path):
-    """A copy of the repository without what was computed, with the tiny profile, beside the stand-ins for Slurm."""
+    """A copy of the repository without what was computed, beside the stand-ins for Slurm."""
     tree = tmp_path / "tree"
     shutil.copytree(
         ROOT,
@@ -188,6 +185,18 @@ def test_data(tree):
     assert len(fashion) == 10 and set(fashion["label"]) == {8}
 
 
+BY_HAND = """
+import math
+import torch
+from pacd.losses import consistency
+
+logits = math.log(3) * torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+x, y = torch.zeros(1, 1, 1, 1), torch.tensor([0])
+options = {"sigma": 1.0, "generator": torch.Generator(), "lam": 3.0, "eta": 0.5}
+print(consistency(lambda x: logits, x, y, **options).item())
+"""
+
+
 def test_trainer(tree):
     follow("trainer", tree)
     poison, victim = (
@@ -198,18 +207,18 @@ def test_trainer(tree):
         victim["parameters"]["trainer_options"] == {"lam": 5.0}
         and victim["poison"]["trainer"] == "consistency"
     )
-    # Two classes and two draws by hand: softmaxes (3/4, 1/4) and (1/4, 3/4) have the mean (1/2, 1/2) with entropy log 2.
-    check = (
-        "import math, torch; from pacd.losses import consistency; z = math.log(3) * torch.tensor([[1.0, 0], [0, 1.0]]); "
-        "print(consistency(lambda x: z, torch.zeros(1, 1, 1, 1), torch.tensor([0]), sigma=1.0, generator=torch.Generator(), lam=3.0, eta=0.5).item())"
-    )
-    value = float(run(tree, Block("python", None, None, check)).stdout)
+    # Two classes and two draws by hand: softmaxes (3/4, 1/4) and (1/4, 3/4) have the mean
+    # (1/2, 1/2) with entropy log 2.
+    value = float(run(tree, Block("python", None, BY_HAND)).stdout)
     cross_entropy, divergence = -(np.log(3 / 4) + np.log(1 / 4)) / 2, 0.5 * np.log(4 / 3)
     assert value == pytest.approx(cross_entropy + 3 * divergence + 0.5 * np.log(2), rel=1e-5)
 
 
 def test_cluster_and_index(tree):
-    """The grid through the generic plugin, one lost result again through the Slurm plugin, and the rows as the first page uses them."""
+    """The grid through the generic plugin, and one lost result again through the Slurm plugin.
+
+    Then the rows as the first page uses them.
+    """
     results, state = tree / "data" / "results" / "smoke", {}
 
     def lose_one_result(block):
@@ -258,7 +267,10 @@ def test_cluster_and_index(tree):
 
 
 def hoeffding_radius(row):
-    """Of one row, solved for the radius's p_A: n draws of mean p exceed k / n with probability at most exp(-2 n (k / n - p)^2) = alpha."""
+    """Of one row, solved for the radius's p_A.
+
+    n draws of mean p exceed k / n with probability at most exp(-2 n (k / n - p)^2) = alpha.
+    """
     share = row[f"count_{row['guess']}"] / row["n"]
     p = share - (np.log(1 / row["alpha"]) / row["n"] / 2) ** 0.5
     return row["sigma"] * norm.isf(1 - p) if p > 0.5 and row["guess"] == row["label"] else 0.0
@@ -293,8 +305,6 @@ def shown_tables(notebook):
 def test_extend_stops_on_a_wrong_parameter(tree, parameters, sentence):
     done = run(
         tree,
-        Block(
-            "bash", None, None, f"papermill notebooks/extend.ipynb out.ipynb {' '.join(parameters)}"
-        ),
+        Block("bash", None, f"papermill notebooks/extend.ipynb out.ipynb {' '.join(parameters)}"),
     )
     assert done.returncode != 0 and sentence in done.stdout.strip().splitlines()[-1]

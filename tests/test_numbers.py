@@ -79,7 +79,7 @@ def number(page, name):
 
 def malformed(found):
     """Entries of a dict that are neither a finite number nor a text without a broken number."""
-    broken = re.compile(r"\b(nan|inf|None)\b|^\s*$|\{")
+    broken = re.compile(r"\b(nan|inf)\b|^None$|^\s*$|[{}]")
     return [name for name, value in found.items() if broken.search(str(value))]
 
 
@@ -419,16 +419,18 @@ def test_a_claim_counts_once_by_the_last_profile_that_has_run_it():
 
 
 def test_cost():
-    plan, seconds, poisons = grid.load("laptop"), 0, {}
-    for parameters in plan.victims.values():
-        path = ROOT / parameters["rows_file"]
+    """Of a poison that was made twice, its victims' manifests may hold either time."""
+    seconds, poisons = 0, {}
+    for parameters in grid.load("laptop").victims.values():
+        path = (ROOT / parameters["rows_file"]).with_suffix(".json")
         if path.exists():
-            manifest = json.loads(path.with_suffix(".json").read_text())
+            manifest = json.loads(path.read_text())
             seconds += manifest["seconds"]
-            poisons.setdefault(parameters["poison_file"], manifest.get("poison_seconds", 0))
+            made = manifest.get("poison_seconds", 0)
+            poisons.setdefault(parameters["poison_file"], []).append(made)
     poisons.pop(None, None)
-    hours = (seconds + sum(poisons.values())) / 3600
-    assert number("cost", "hours") == pytest.approx(hours, abs=0.051)
+    least, most = (seconds + sum(map(end, poisons.values())) for end in (min, max))
+    assert least / 3600 - 0.051 < number("cost", "hours") < most / 3600 + 0.051
 
 
 def test_certification():

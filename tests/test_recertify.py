@@ -1,4 +1,4 @@
-"""The page that certifies again: its JavaScript, run in Chromium, against SciPy, pacd.certify and study.intervals."""
+"""The page that certifies again: its JavaScript, in Chromium, against the Python it follows."""
 
 import os
 from pathlib import Path
@@ -31,7 +31,10 @@ in_browser = pytest.mark.skipif(bool(browser.missing()), reason=browser.missing(
 def made_rows(
     trainer, sigma, attack, n=1000, strength=1.5, stop_wrong=False, seeds=(0, 1, 2), points=20
 ):
-    """Rows with counts of classes 0 to 2 and label 1, every tenth guess wrong; the first point wins every draw."""
+    """Rows with counts of classes 0 to 2 and label 1.
+
+    Every tenth guess is wrong; the first point wins every draw.
+    """
     rng = np.random.default_rng(len(attack) + n)
     size = len(seeds) * points
     p = stats.norm.cdf(rng.normal(strength, 1, size)) * (np.arange(size) % points > 0) + (
@@ -82,11 +85,15 @@ def chromium():
         yield driver
 
 
+HEAD = """<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<link rel="icon" href="data:,"><title>x</title></head>"""
+
+
 @pytest.fixture
 def page(rows, tmp_path):
     """The figure alone, outside the book."""
-    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><link rel="icon" href="data:,"><title>x</title>'
-    text = f'<!doctype html><html lang="en"><head>{head}</head><body><main>{recertify.html(rows)}</main></body></html>'
+    body = f"<body><main>{recertify.html(rows)}</main></body>"
+    text = f'<!doctype html><html lang="en">{HEAD}{body}</html>'
     (tmp_path / "page.html").write_text(text, encoding="utf-8")
     with browser.served(tmp_path) as base:
         yield base
@@ -140,7 +147,8 @@ def test_rows_of_several_experiments_are_refused(rows):
         recertify.compact(pd.concat([clean, clean]))
     with pytest.raises(
         ValueError,
-        match=r"alpha must be one number in the rows of \('gaussian', 0.5, 'none'\), not 0.01, 0.001",
+        match=r"alpha must be one number in the rows of \('gaussian', 0.5, 'none'\), "
+        r"not 0.01, 0.001",
     ):
         recertify.compact(clean.assign(alpha=[0.01, *clean["alpha"][1:]]))
     with pytest.raises(ValueError, match="same test points"):
@@ -148,7 +156,7 @@ def test_rows_of_several_experiments_are_refused(rows):
 
 
 def test_a_large_study_fits_into_the_page():
-    """100 cells of 5 victims and 200 points whose counts are as long as they can be stay well below the limit of 1.5 MB."""
+    """100 cells of 5 victims and 200 points with the longest counts stay well below 1.5 MB."""
     one = made_rows("gaussian", 0.5, "none", 100_000, strength=-1, seeds=range(5), points=200)
     cells = [one.assign(sigma=0.5 + i / 100) for i in range(100)]
     assert len(recertify.html(pd.concat(cells))) < 1e6
@@ -196,7 +204,7 @@ def test_bound_and_radius_agree_with_scipy(chromium):
 
 @in_browser
 def test_a_subset_is_the_hypergeometric_quantile(chromium):
-    """x is the quantile at u if P(X < x) < u <= P(X <= x); 1e-9 is room for rounding in either library."""
+    """x is the quantile at u if P(X < x) < u <= P(X <= x); 1e-9 is room for rounding."""
     grid = [
         (total, round(total * wins), max(1, round(total * n)), u)
         for total in (10, 1000, 100_000)
@@ -214,7 +222,10 @@ def test_a_subset_is_the_hypergeometric_quantile(chromium):
 
 
 def accepted(draws, law):
-    """Are draws those of a law? Each count of draws at or below a value is binomial; the chance of any error here is 1e-6."""
+    """Are draws those of a law? The chance of any error here is 1e-6.
+
+    Each count of draws at or below a value is binomial.
+    """
     values = np.unique(draws)
     counts = (draws[:, None] <= values).sum(0)
     level = 1e-6 / len(values)
@@ -227,7 +238,11 @@ def accepted(draws, law):
 
 @in_browser
 def test_seeded_subsets_have_the_right_distribution(chromium):
-    draw = "const u = recertify.generator(arguments[0]); return Array.from({length: 20000}, () => recertify.hypergeometric(1000, 900, 400, u()))"
+    draw = """
+        const u = recertify.generator(arguments[0]);
+        const one = () => recertify.hypergeometric(1000, 900, 400, u());
+        return Array.from({length: 20000}, one);
+    """
     law = stats.hypergeom(1000, 900, 400)
     for seed in (0, 1):
         draws = np.array(run(chromium, draw, seed))
@@ -239,7 +254,7 @@ def test_seeded_subsets_have_the_right_distribution(chromium):
 
 
 def certified(driver, rows, key, n, alpha):
-    """(rows of a cell, what the script makes of them); k, radius and probit flat, in the order of the rows."""
+    """Rows of a cell, and what the script makes of them; k, radius and probit as the rows go."""
     cell = next(
         c
         for c in recertify.compact(rows)["cells"]
@@ -285,7 +300,7 @@ def test_fewer_draws_are_certified_from_the_subset(chromium, rows, key, n):
     expected = np.where(right & (p > 0.5), table["sigma"][drawn] * stats.norm.ppf(p), 0)
     assert np.array(found["radius"])[drawn] == pytest.approx(expected, abs=1e-6)
     assert set(np.array(found["radius"])[~drawn]) <= {0}
-    # Points are drawn apart, with the hypergeometric variance: mean and squares of their standardised errors.
+    # Points are drawn apart, with the hypergeometric variance: mean and squares of their errors.
     variance = n // 5 * (k / n) * (1 - k / n) * (n - n // 5) / (n - 1)
     z = ((kept - k / 5) / np.sqrt(variance, where=variance > 0, out=np.ones(len(k))))[
         variance > 10
@@ -317,12 +332,17 @@ def test_summaries_are_those_of_the_metrics(chromium, rows):
 def shown(driver):
     """Texts and exact values that the page shows."""
     return driver.execute_script("""
-        const get = (name) => document.getElementById(`recertify-${name}`), text = (name) => get(name).textContent;
-        return {alpha: Number(text("alpha-value")), n: Number(text("n-value").replace(",", "")), radius: Number(text("radius-value")),
-                numbers: [...get("numbers").rows].map((row) => [...row.querySelectorAll("data")].map((d) => Number(d.value))),
-                texts: [...get("numbers").rows].map((row) => [...row.cells].map((cell) => cell.textContent.trim())),
-                drop: get("drop").querySelector("data") && Number(get("drop").querySelector("data").value), sentence: text("drop"),
-                curve: get("curve").innerHTML, share: get("share").innerHTML, label: get("curve").getAttribute("aria-label")};
+        const get = (name) => document.getElementById(`recertify-${name}`);
+        const text = (name) => get(name).textContent;
+        const number = (name) => Number(text(`${name}-value`).replace(",", ""));
+        const rows = [...get("numbers").rows], drop = get("drop").querySelector("data");
+        const values = (row) => [...row.querySelectorAll("data")].map((d) => Number(d.value));
+        const texts = (row) => [...row.cells].map((cell) => cell.textContent.trim());
+        return {alpha: number("alpha"), n: number("n"), radius: number("radius"),
+                numbers: rows.map(values), texts: rows.map(texts),
+                drop: drop && Number(drop.value), sentence: text("drop"),
+                curve: get("curve").innerHTML, share: get("share").innerHTML,
+                label: get("curve").getAttribute("aria-label")};
     """)
 
 
@@ -411,7 +431,10 @@ def test_page_is_legible_at_both_widths(chromium, page):
     import test_book
 
     assert test_book.browser_faults(chromium, page, "page.html") == []
-    unlabelled = "return [...document.querySelectorAll('select, input')].filter((e) => e.labels.length !== 1).map((e) => e.id)"
+    unlabelled = """
+        const fields = [...document.querySelectorAll('select, input')];
+        return fields.filter((e) => e.labels.length !== 1).map((e) => e.id);
+    """
     assert chromium.execute_script(unlabelled) == []
 
 

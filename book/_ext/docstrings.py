@@ -1,8 +1,8 @@
-"""Docstrings of `pacd` are plain text for people who read the source; the API page shows them as they are meant."""
+"""Docstrings are plain text for people who read the source; the API page shows them as meant."""
 
 
 def plain_text(app, what, name, obj, options, lines):
-    """|x| is a norm, not a substitution; an indented formula of a module docstring keeps its lines."""
+    """|x| is a norm, not a substitution; an indented formula of a module keeps its lines."""
     shown = []
     for line in lines:
         formula = what == "module" and line.startswith("    ")

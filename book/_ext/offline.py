@@ -1,8 +1,9 @@
 """The built book asks the network for nothing: its two libraries come out of installed packages.
 
-MathJax (tex-svg-full.js draws its glyphs itself, so it fetches no fonts) is loaded by `sphinx.ext.mathjax` on
-pages with equations only. plotly.min.js is loaded here, on pages that hold a plotly figure only. Neither file
-lies in `book/_static`: Jupyter Book would put it into the head of every page.
+MathJax (tex-svg-full.js draws its glyphs itself, so it fetches no fonts) is loaded by
+`sphinx.ext.mathjax` on pages with equations only. plotly.min.js is loaded here, on pages that hold
+a plotly figure only. Neither file lies in `book/_static`: Jupyter Book would put it into the head
+of every page.
 """
 
 from importlib.metadata import distribution
@@ -11,7 +12,7 @@ from pathlib import Path
 
 
 def _mathjax():
-    # Found by file, not by import: the package's name holds hyphens, and importing it is not needed.
+    # Found by file, not by import: the package's name holds hyphens.
     dist = distribution("sphinx-mathjax-offline")
     return next(str(dist.locate_file(f)) for f in dist.files if f.name == "tex-svg-full.js")
 

@@ -10,6 +10,6 @@ def declare(app):
 
 def setup(app):
     app.connect("builder-inited", declare)
-    # The statements stand in env.proof_list, which sphinx-proof merges; its domain holds no data that could be.
+    # The statements stand in env.proof_list, which sphinx-proof merges; its domain holds no data.
     ProofDomain.merge_domaindata = lambda domain, docnames, other: None
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,4 +1,4 @@
-"""sphinx-proof gives every proof the same two ids, and every statement's body one of them; nothing links to them."""
+"""sphinx-proof gives every proof the same two ids, to which nothing links: they are dropped."""
 
 import re
 

@@ -1,4 +1,7 @@
-"""Buttons that open a page in JupyterLab on Binder, where the variable REPOSITORY names a public copy of the repository."""
+"""Buttons that open a page in JupyterLab on Binder.
+
+They are there where the variable REPOSITORY names a public copy of the repository.
+"""
 
 import os
 import re

@@ -27,7 +27,8 @@ def drops(profile=PROFILE):
 
 def numbers(profile=PROFILE):
     """What the page says (dict of text)."""
-    rows, longer = load(profile, "trainers"), load(profile, "longer")
+    rows = load(profile, "trainers")
+    longer = relative_acrs(load(profile, "longer"))
     return {
         "verdict": verdict(profile, "trainers", drops(profile), 0.3),
         "below": below_published(rows),
@@ -67,13 +68,13 @@ def of_low_noise(rows, trainer="gaussian"):
     }
 
 
-def of_longer(rows):
+def of_longer(acrs):
     """How far longer trained victims are from the published ones, in per cent."""
     found = {}
-    for cell in published(rows, ["trainer", "sigma", "epochs", "trainer_options"], **fidelity()):
-        trainer, _, epochs, options = cell.cell.split(", ")
-        ends = (100 * value for value in (cell.estimate, cell.low, cell.high))
-        found[f"off_{trainer}_{epochs}_{_draws(options)}"] = _one_decimal(*ends)
+    for setting in dict.fromkeys(victim[:-1] for victim in acrs):
+        off = [100 * (acr - 1) for victim, acr in acrs.items() if victim[:-1] == setting]
+        name = "_".join(map(str, setting))
+        found[f"off_{name}"] = _one_decimal(*mean_interval(off))
     return found
 
 
@@ -86,9 +87,8 @@ def _one_decimal(value, low, high):
     return f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
 
-def of_gains(rows):
+def of_gains(acrs):
     """What more epochs or draws gain, in per cent of the published ACR, paired by seed."""
-    acrs = relative_acrs(rows)
     found = {}
     for name, (more, base) in GAINS.items():
         seeds = [seed for *setting, seed in acrs if tuple(setting) == more]
