@@ -13,6 +13,7 @@ from torch import nn
 
 from pacd import attack, losses, poison_file
 from pacd.data import Splits
+from pacd.directions import AdamSlots, Momentum
 from pacd.hypergradient import conjugate_gradient, hypergradient, matching
 from pacd.models import make_model
 from pacd.smoothing import blur
@@ -130,6 +131,127 @@ def linear(seed):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return nn.Sequential(nn.Flatten(), nn.Linear(2, 2))
+
+
+class Watched(nn.Sequential):
+    """A model that notes for each batch whether it trains, and the images."""
+
+    def __init__(self, seed, notes):
+        super().__init__(*linear(seed))
+        self.notes = notes
+        notes.append(seed)
+
+    def forward(self, x):
+        self.notes.append((self.training, x.detach()))
+        return super().forward(x)
+
+
+def watch(steps=5, splits=None, seed=3, fraction=1.0, **options):
+    """What models and losses are given while the planted set is poisoned, in order."""
+    notes, labels = [], []
+    sizes = {"clean_batch": 7, "poison_batch": 5, "val_batch": 11, "draws": 3, "hyper_batch": 4}
+    rhythm = {"inner_steps": 2, "warmup": 1, "restart": 2}
+    method = attack.Method(**{**sizes, **rhythm, "solve_batch": 6, **options})
+
+    def loss(model, x, y, *, generator):
+        labels.append(y)
+        return losses.standard(model, x, y, sigma=0, generator=generator)
+
+    make = partial(Watched, notes=notes)
+    problem = attack.Problem(splits or planted(), make, loss, 0.1, 1, 0.1, fraction)
+    result = attack.poison(problem, method=method, steps=steps, seed=seed)
+    return notes, labels, result
+
+
+def test_models_start_afresh_on_seeds_of_their_own_and_warm_up():
+    """A model for every two poison steps, with 1 + 2 and then 2 inner steps of its own."""
+    notes, labels, _ = watch()
+    assert [note for note in notes if isinstance(note, int)] == [3000, 3002, 3004]
+    rhythm = ["".join("i" if len(y) == 12 else "h" for y in labels)]
+    assert rhythm == ["iiih" + "iih" + "iiih" + "iih" + "iiih"]
+
+
+def test_the_objective_looks_at_validation_images_in_evaluation_mode_and_nothing_else_does():
+    """11 images under 3 draws; batch norm then neither learns from them nor mixes them."""
+    notes, _, _ = watch()
+    batches = [note for note in notes if not isinstance(note, int)]
+    assert {len(x) for training, x in batches if not training} == {33}
+    assert {len(x) for training, x in batches if training} == {12, 10}
+
+
+def test_poison_keeps_its_label_among_clean_images_of_the_others():
+    _, labels, _ = watch(fraction=0.5)
+    for y in labels:
+        others, poison = y[: 7 if len(y) == 12 else 6], y[7 if len(y) == 12 else 6 :]
+        assert (poison == 1).all() and len(poison) in (5, 4)
+        assert len(others) in (7, 6)
+    clean = torch.cat([y[:7] for y in labels if len(y) == 12])
+    assert 0 < clean.sum() < len(clean)  # half of the class stays clean, and is among the others
+    _, labels, _ = watch(fraction=1.0)
+    assert not any(y[:6].any() for y in labels)  # none of the class is left
+
+
+def test_the_validation_images_are_those_of_the_class():
+    splits = planted()
+    hidden = splits.x_val.clone()
+    hidden[splits.y_val != 1] = math.nan
+    _, _, (_, images, trace) = watch(splits=replace(splits, x_val=hidden))
+    assert images.isfinite().all() and all(math.isfinite(t["soft_radius"]) for t in trace)
+
+
+def test_rows_are_a_random_share_of_the_class_in_ascending_order():
+    y = torch.arange(40) % 4
+    splits = Splits(*[y] * 6)
+
+    def pick(share, generator):
+        problem = attack.Problem(splits, None, None, 0.1, 2, 0.1, share)
+        return problem.poisoned_rows(generator)
+
+    drawn = [pick(0.5, torch.Generator().manual_seed(seed)) for seed in range(20)]
+    for rows in drawn:
+        assert len(rows) == 5 and (y[rows] == 2).all() and (rows.diff() > 0).all()
+    assert torch.cat(drawn).unique().tolist() == list(range(2, 40, 4))
+    sizes = [len(pick(share, torch.Generator())) for share in (0.01, 0.14, 0.16, 1.0)]
+    assert sizes == [1, 1, 2, 10]
+
+
+def test_a_step_has_its_length_and_moves_few_images():
+    """One step from the clean images: 4 of 100 move, by 0.02 in either pixel."""
+    splits = planted()
+    _, _, (index, images, _) = watch(steps=1)
+    change = (images - splits.x_train[index]).view(100, 2)
+    moved = change.abs().amax(1) > 0
+    assert moved.sum() == 4
+    torch.testing.assert_close(change[moved].abs(), torch.full((4, 2), 0.02))
+
+
+def test_momentum_is_the_sign_of_a_decaying_sum_of_scaled_gradients():
+    """Each gradient is scaled to mean absolute value 1; an image remembers its own alone."""
+    direction = Momentum(torch.zeros(3, 1, 1, 2), decay=0.5)
+    first = direction([0, 2], torch.tensor([[30.0, 10.0], [-1.0, 3.0]]).view(2, 1, 1, 2))
+    assert first.flatten().tolist() == [1, 1, -1, 1]
+    # Of image 0: 0.5 * (1.5, 0.5) + (-0.8, -0.2 * 6) = (-0.05, -0.95); of image 1: its gradient.
+    second = direction([0, 1], torch.tensor([[-0.8, -1.2], [5.0, -2.0]]).view(2, 1, 1, 2))
+    assert second.flatten().tolist() == [-1, -1, 1, -1]
+    # Of image 0 again: 0.5 * (-0.05, -0.95) + (0.02, 1.98) = (-0.005, 1.505)
+    third = direction([0], torch.tensor([0.02, 1.98]).view(1, 1, 1, 2))
+    assert third.flatten().tolist() == [-1, 1]
+
+
+def test_adam_slots_are_adams_for_each_image():
+    """Image 0 takes four steps and image 1 two of them; the others wait."""
+    generator = torch.Generator().manual_seed(0)
+    images = [nn.Parameter(torch.zeros(1, 1, 2, 2)) for _ in range(2)]
+    optimizers = [torch.optim.Adam([image], lr=1.0) for image in images]
+    direction = AdamSlots(torch.zeros(3, 1, 2, 2))
+    for rows in ([0], [0, 1], [0], [1, 0]):
+        gradient = torch.randn(len(rows), 1, 2, 2, generator=generator)
+        found = direction(rows, gradient)
+        for row, part, step in zip(rows, gradient, found):
+            before = images[row].detach().clone()
+            images[row].grad = part[None].clone()
+            optimizers[row].step()
+            torch.testing.assert_close(before - images[row].detach(), step[None])
 
 
 def attack_planted(solver, solve_batch):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from study.parameters import SettingsError
 
+from study.parameters import SettingsError
 from study.settings import AuditSettings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,10 +14,14 @@ from pacd.train import train
 from study.setup import chosen_attack
 
 
+def never(*batch, **rest):
+    raise AssertionError("a control called the crafting trainer's loss")
+
+
 def craft(name, splits, momentum=0.9, steps=8, seed=0, **budget):
-    """A control of the digits; ``loss`` is None, since no control looks at the crafting trainer."""
+    """A control of the digits; no control looks at the crafting trainer's loss."""
     options = {**TINY, "momentum": momentum} if name in controls.LEARNED else {}
-    problem = problem_of(splits, None, **budget)
+    problem = problem_of(splits, never, **budget)
     return chosen_attack(name, options)(problem, steps=steps, seed=seed)
 
 
@@ -47,19 +51,47 @@ def test_controls_are_functions_of_their_seed_and_use_no_validation_data(digits,
         assert not torch.equal(first, craft(name, digits, steps=2, seed=1)[1])
 
 
+def pattern(name, splits, index=None, seed=0):
+    """The change that a fixed control asks for, before it is cut to pixels' range."""
+    return controls.PATTERNS[name](splits, index, 0.1, torch.Generator().manual_seed(seed))
+
+
+def test_the_uniform_pattern_brightens(digits):
+    torch.testing.assert_close(pattern("uniform", digits), torch.full((1, 1, 28, 28), 0.1))
+
+
+def test_the_checkerboard_has_sixteen_squares(digits):
+    """Of 7 pixels a side, bright first."""
+    board = pattern("checkerboard", digits).expand(1, 1, 28, 28)[0, 0]
+    signs = torch.tensor([[1.0, -1, 1, -1], [-1, 1, -1, 1]] * 2)
+    torch.testing.assert_close(board, 0.1 * signs.repeat_interleave(7, 0).repeat_interleave(7, 1))
+
+
+def test_random_uniform_fills_the_ball_for_each_image_apart(digits):
+    change = pattern("random_uniform", digits, torch.arange(50)).flatten(1)
+    assert change.shape == (50, 784) and change.min() < -0.0999 and 0.0999 < change.max() <= 0.1
+    assert abs(change.mean()) < 5 * 0.1 / (3 * 50 * 784) ** 0.5
+    assert len(change.unique(dim=0)) == 50
+
+
+@pytest.mark.parametrize("name", controls.LEARNED)
+def test_learned_controls_lower_the_loss_of_the_trainer_in_their_name(digits, name):
+    """Noise matters to all but the unlearnable examples."""
+    weak, strong = (craft(name, digits, steps=2, sigma=sigma)[1] for sigma in (0.01, 1.0))
+    assert torch.equal(weak, strong) == (name == "error_minimising")
+
+
 @pytest.mark.parametrize(
     "name, low, high", [("random_sign", 0.45, 0.55), ("low_frequency", 0.85, 0.99)]
 )
 def test_neighbouring_pixels_of_a_low_frequency_pattern_agree(digits, name, low, high):
     agree = []
     for seed in range(5):
-        pattern = controls.PATTERNS[name](digits, None, 0.1, torch.Generator().manual_seed(seed))[
-            0, 0
-        ]
-        assert pattern.shape == (28, 28) and torch.allclose(pattern.abs(), torch.tensor(0.1))
+        signs = pattern(name, digits, seed=seed)[0, 0]
+        assert signs.shape == (28, 28) and torch.allclose(signs.abs(), torch.tensor(0.1))
         agree += [
-            (pattern[1:] == pattern[:-1]).float().mean().item(),
-            (pattern[:, 1:] == pattern[:, :-1]).float().mean().item(),
+            (signs[1:] == signs[:-1]).float().mean().item(),
+            (signs[:, 1:] == signs[:, :-1]).float().mean().item(),
         ]
     assert low < sum(agree) / len(agree) < high
 

@@ -115,6 +115,12 @@ def test_wealth_is_a_martingale():
     )
 
 
+def test_wealth_of_two_draws():
+    """Krichevsky and Trofimov give two wins the probability 3/8, and a win and a loss 1/8."""
+    wealth = np.exp(log_wealth(np.array([2, 1, 0]), 2, 0.2))
+    np.testing.assert_allclose(wealth, [3 / 8 / 0.04, 1 / 8 / 0.16, 3 / 8 / 0.64])
+
+
 def test_interval_is_where_the_wealth_is_small():
     k, n = np.array([0, 3, 50, 99, 100, 0]), np.array([100] * 5 + [0])
     low, high = confidence_interval(k, n, 0.001)

@@ -1,3 +1,4 @@
+import hashlib
 import subprocess
 import sys
 
@@ -31,6 +32,13 @@ def test_splits_are_a_function_of_their_seed(digits):
     again, other = data.load("mnist5k"), data.load("mnist5k", split_seed=1)
     assert data.sha256(again.x_train, again.y_train) == data.sha256(digits.x_train, digits.y_train)
     assert data.sha256(other.x_train, other.y_train) != data.sha256(digits.x_train, digits.y_train)
+
+
+def test_the_hash_is_that_of_bytes_and_labels():
+    x, y = torch.tensor([0.0, 1 / 255, 1.0, 0.5]).view(2, 1, 1, 2), torch.tensor([3, 1])
+    content = bytes([0, 1, 255, 128]) + np.array([3, 1], "<i8").tobytes()
+    assert data.sha256(x, y) == hashlib.sha256(content).hexdigest()
+    assert len({data.sha256(*pair) for pair in ((x, y), (x.flip(0), y), (x, y.flip(0)))}) == 3
 
 
 def write(path, shape=(60, 8, 8), labels=None, **changes):

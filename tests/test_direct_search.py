@@ -126,3 +126,20 @@ def test_the_best_pattern_is_kept(few, monkeypatch, steps):
     assert len({seed for seed, _ in seen}) == len(
         rounds
     )  # each round another victim, the same for all
+
+
+def test_radii_of_all_rounds_count(few, monkeypatch):
+    """The second pattern has the least sum, 0.1 + 0.5, and the third the least last radius."""
+    script, images = iter([1.0, 0.1, 0.5, 2.0, 0.5, 0.2]), []
+    monkeypatch.setattr(ds, "train", lambda model, x, y, *rest, **setting: images.append(x[y == 8]))
+    monkeypatch.setattr(ds, "soft_radius", lambda *rest: torch.tensor([next(script)]))
+    _, kept, trace = ds.direct_search(problem_of(few, None), method=ds.Search(), steps=4)
+    assert [t["soft_radius"] for t in trace] == pytest.approx([1.0, 0.1, 0.5, 2.0, 0.5, 0.2])
+    assert torch.equal(kept, images[1]) and not torch.equal(kept, images[2])
+
+
+def test_validation_images_of_other_classes_do_not_matter(few):
+    hidden = few.x_val.clone()
+    hidden[few.y_val != 8] = torch.nan
+    (line,) = craft(replace(few, x_val=hidden), steps=1)[2]
+    assert math.isfinite(line["soft_radius"])

@@ -58,6 +58,41 @@ def test_closed_form_and_finite_differences():
         assert gradient[i, j].item() == pytest.approx(difference.item(), rel=1e-5)
 
 
+def test_an_outer_objective_that_sees_the_poison_itself():
+    """As when the validation loss also charges for the length of the poison."""
+    u, optimum, inner, outer = problem()
+    w = optimum(u).requires_grad_()
+    u.requires_grad_()
+    solve = lambda draw, b: conjugate_gradient(draw, b, 20, 1e-12)
+    charged = lambda w: outer(w) + (u**3).sum()
+    found = hypergradient(lambda: charged(w), lambda: inner(u, w), [w], u, solve, damping=0.0)
+    expected = torch.autograd.grad(charged(optimum(u)), u)[0]
+    torch.testing.assert_close(found.gradient, expected, rtol=1e-8, atol=1e-12)
+
+
+def test_damping_is_added_to_the_diagonal():
+    """Ridge's Hessian is u'u / 20 + RIDGE: a damping of RIDGE doubles the ridge of the system."""
+    u, optimum, inner, outer = problem()
+    w = optimum(u).requires_grad_()
+    u.requires_grad_()
+    (b,) = torch.autograd.grad(outer(w), w)
+    q = torch.linalg.solve(u.T @ u / 20 + 2 * RIDGE * torch.eye(4, dtype=u.dtype), b).detach()
+    (slope,) = torch.autograd.grad(inner(u, w), w, create_graph=True)
+    expected = -torch.autograd.grad(slope @ q, u)[0]
+    found = computed(lambda draw, b: conjugate_gradient(draw, b, 20, 1e-12), damping=RIDGE)
+    torch.testing.assert_close(found.gradient, expected, rtol=1e-8, atol=1e-12)
+
+
+def test_neumann_is_the_sum_of_its_powers():
+    """Of the numbers 2 and 1 with scale 0.3: three terms of the ratios 0.4 and 0.7."""
+    matrix = torch.tensor([2.0, 1.0])
+    draw = lambda: lambda v: [matrix * v[0]]
+    q, residual = SOLVERS["neumann"](draw, [torch.ones(2)], iterations=2, scale=0.3)
+    ratio = torch.tensor([0.4, 0.7])
+    torch.testing.assert_close(q[0], 0.3 * (1 + ratio + ratio**2))
+    assert residual == pytest.approx((ratio**3).norm().item() / 2**0.5, rel=1e-5)
+
+
 @pytest.mark.parametrize(
     "name, options, relative",
     [

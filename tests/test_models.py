@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from pacd.models import MODELS, make_model
+from pacd.models import MODELS, Residual, make_model
 
 COUNTS = {  # weights and biases, counted by hand from the papers' tables
     "lenet": 20 * 25 + 20 + 50 * 500 + 50 + 800 * 500 + 500 + 5010,
@@ -37,6 +37,17 @@ def test_the_first_layer_scales_as_asked_and_the_weights_stay(name, mean, std):
 def test_sizes_are_those_of_the_papers(name):
     shape = (1, 28, 28) if name == "lenet" else (3, 32, 32)
     assert sum(p.numel() for p in make_model(name, shape, 10, 0).parameters()) == COUNTS[name]
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_block_that_adds_nothing_is_its_shortcut(stride):
+    """Every second pixel at stride 2, and zeros for the new channels."""
+    block = Residual(3, 3 * stride, stride)
+    nn.init.zeros_(block.branch[-1].weight)
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    expected = torch.zeros(2, 3 * stride, 8 // stride, 8 // stride)
+    expected[:, :3] = x[:, :, ::stride, ::stride].relu()
+    torch.testing.assert_close(block(x), expected)
 
 
 def test_batch_norm_works():

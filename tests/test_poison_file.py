@@ -19,18 +19,62 @@ def poison(tmp_path_factory):
     return craft(tmp_path_factory.mktemp("poison") / "p.npz", dataset="mnist5k", train_size=80)
 
 
-@pytest.mark.parametrize("eps", [0.0, 0.1, 8 / 255, 25.4999 / 255, 0.3])
-def test_eight_bits_never_leave_the_ball(eps):
+@pytest.mark.parametrize(
+    "eps, steps",
+    [(0.0, 0), (0.1, 25), (8 / 255, 8), (0.031372549, 8), (25.4999 / 255, 25), (0.3, 76)],
+)
+def test_eight_bits_never_leave_the_ball(eps, steps):
     """Both ends of the ball, from every grey level.
 
-    Rounding alone would give 26 steps for eps = 25.5 / 255.
+    Rounding alone would give 26 steps for eps = 25.5 / 255, and 8 / 255 may be typed.
     """
     clean = torch.arange(256).view(256, 1, 1, 1) / 255
-    steps = int(eps * 255 + 1e-6)
     for end in (-eps, eps):
         rounded = poison_file.to_8bit((clean + end).clamp(0, 1), clean, eps).astype(int)
         assert np.abs(rounded - np.arange(256).reshape(256, 1, 1, 1)).max() == steps
-        assert steps / 255 <= eps + 1e-12
+        assert steps / 255 <= eps + 1e-10
+
+
+def test_eight_bits_are_the_nearest():
+    clean = torch.full((1, 1, 1, 6), 100 / 255)
+    images = clean + torch.tensor([0.4, 0.6, 1.6, -0.4, -0.6, -1.6]) / 255
+    rounded = poison_file.to_8bit(images, clean, 0.1)
+    assert rounded.flatten().tolist() == [100, 101, 102, 100, 99, 98]
+
+
+@pytest.mark.parametrize("eight_bit", [True, False])
+def test_the_images_of_the_file_take_their_places(poison, eight_bit):
+    clean = load("mnist5k", None, 0, 80)
+    with np.load(poison) as file:
+        index, wanted = file["index"], file["images_8bit"] / 255 if eight_bit else file["images"]
+    applied, facts = poison_file.apply(poison, clean, eight_bit)
+    np.testing.assert_allclose(applied.x_train[index], wanted, rtol=1e-6)
+    changed = (applied.x_train != clean.x_train).flatten(1).any(1)
+    assert changed.nonzero().flatten().tolist() == sorted(index)
+    assert facts["parameters"]["eps_linf"] == 0.1 and torch.equal(applied.y_train, clean.y_train)
+
+
+def grey(target=8):
+    """Ten images of one grey."""
+    x, y = torch.full((10, 1, 2, 2), 128 / 255), torch.full((10,), target)
+    return data.Splits(x, y, x, y, x, y)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("name", ["images", "images_8bit"])
+def test_the_ball_has_two_sides(tmp_path, name, sign):
+    """A pixel goes half a step, or one step, further than the budget, on either side."""
+    splits, path = grey(), tmp_path / "p.npz"
+    images = splits.x_train[:3] + sign * 0.1
+    write_poison(path, splits, torch.arange(3), images, {"parameters": BUDGET})
+    assert poison_file.apply(path, splits)[1]["poisoned"] == 3
+    with np.load(path) as file:
+        arrays = dict(file)
+    too_far = {"images": 128 / 255 + sign * 0.102, "images_8bit": 128 + sign * 26}
+    arrays[name][0, 0, 0, 0] = too_far[name]
+    np.savez(path, **arrays)
+    with pytest.raises(PoisonError, match="image leaves the eps ball"):
+        poison_file.apply(path, splits)
 
 
 def test_which_rows_change_and_that_some_do(poison, tmp_path):
