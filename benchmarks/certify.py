@@ -1,15 +1,17 @@
-"""Speed and cost of certification against the plain method: ``python benchmarks/certify.py [--threads 2] [--points 50]``.
+"""Speed and cost of certification against the plain method.
 
-Three questions. Noisy forward passes per second of the plain loop, and after each trick. Draws per point until certified
-accuracy at half a sigma is decided. Error of the ACR predicted from 2,000 draws a point against the one certified with
-100,000. Prints tables, writes rows for the book, and ends with one line of JSON.
+``python -m benchmarks.certify [--threads 2] [--points 50]``, from the root of the repository.
+
+Three questions. Noisy forward passes per second of the plain loop, and after each trick. Draws per
+point until certified accuracy at half a sigma is decided. Error of the ACR predicted from 2,000
+draws a point against the one certified with 100,000. Prints tables, writes rows for the book, and
+ends with one line of JSON.
 """
 
 import argparse
 import json
 import time
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,10 +28,9 @@ from pacd.train import train
 from pacd.votes import PRECISIONS, Votes, logits
 from study.intervals import acr, certified_accuracy
 from study.predict import predict_acr
-from study.results import manifest, write_rows
+from study.results import ROOT, manifest, write_rows
 from study.setup import certified_network
 
-ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / "data" / "downloads" / "benchmark"
 SIGMAS = (0.25, 0.5, 0.75)
 EXACT = {"n": 100_000, "precision": "bfloat16"}
@@ -46,7 +47,7 @@ TRICKS = {
 
 
 def plain(model, x, sigma, n, batch=1000, classes=10):
-    """The usual loop: for each point its own noise, one batch of copies after the other, counted on the host."""
+    """The usual loop: for each point its own noise, batch after batch, counted on the host."""
     counts = np.zeros((len(x), classes), int)
     for point in range(len(x)):
         for start in range(0, n, batch):
@@ -125,7 +126,10 @@ def operations(model, x):
 
 @torch.inference_mode()
 def speed(networks, x, sigma, batch):
-    """Noisy passes per second of every variant, in rounds that take them in turn, so that other load meets all of them."""
+    """Noisy passes per second of every variant.
+
+    In rounds that take them in turn, so that other load meets all of them.
+    """
     x, model = x[:POINTS], networks["float32"]
     contiguous = (
         make_model("lenet", x.shape[1:], 10, 0)
@@ -174,7 +178,10 @@ def speed(networks, x, sigma, batch):
 
 @torch.inference_mode()
 def agreement(networks, x, y, sigma, batch):
-    """For each precision: the share of single votes equal to the bare float32 forward's on the same noise, and the ACR."""
+    """For each precision the ACR, and the share of votes equal to the bare float32 forward's.
+
+    These are single votes on the same noise.
+    """
     (noise,) = noise_blocks(x.shape[1:], sigma, 200, (9, 1), x.device)
     bare = torch.stack([networks["float32"](image + noise).argmax(1) for image in x])
     said = {}
@@ -291,6 +298,7 @@ def main():
         rows,
         manifest(SimpleNamespace(device=device, model_dump=lambda: settings), started),
     )
+    name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
     print(
         json.dumps(
             {
@@ -301,7 +309,7 @@ def main():
                 "speedup_by_trick": fast["ratio"].round(2).to_dict(),
                 "fewer_evaluations_decide": round(cost["fewer evaluations, decided"].min(), 1),
                 "acr_prediction_error": round(cost["prediction error"].abs().max(), 4),
-                "device": f"{torch.cuda.get_device_name() if device == 'cuda' else 'CPU'}, {options.threads} threads",
+                "device": f"{name}, {options.threads} threads",
             }
         )
     )
