@@ -107,7 +107,9 @@ def read_profile(path):
     try:
         return Profile.model_validate(content)
     except ValidationError as error:
-        raise SettingsError(f"{path.name}{_sentence(error.errors()[0])}.") from None
+        # A name that is missing comes after one that is misspelt.
+        first = min(error.errors(), key=lambda one: one["type"] == "missing")
+        raise SettingsError(f"{path.name}{_sentence(first)}.") from None
 
 
 class _OnlyOnce(yaml.SafeLoader):
@@ -129,8 +131,9 @@ def _sentence(error):
     place = [part for part in loc if isinstance(part, str) and part[0] not in "<["]
     if kind == "value_error":
         wrong = str(error["ctx"]["error"])
-    elif kind == "extra_forbidden" or loc[-1:] == ("[key]",):
+    elif kind in ("extra_forbidden", "invalid_key") or loc[-1:] == ("[key]",):
         name = place.pop()
+        name = name if kind == "extra_forbidden" else given
         wrong = f"may hold {_known(loc, place)}, not {name!r}"
     elif kind == "missing":
         name = place.pop()
