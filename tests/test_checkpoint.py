@@ -42,7 +42,10 @@ def few():
 
 
 def in_pieces(compute, loss, path, pieces=(5, 13)):
-    """The result of ``compute(loss, checkpoint)``, killed once for each piece, with a state at every chance."""
+    """What ``compute(loss, checkpoint)`` returns, killed once for each piece.
+
+    There is a state at every chance.
+    """
     for calls in pieces:
         with pytest.raises(Killed):
             compute(killed_after(calls, loss), Checkpoint(path, every=0))
@@ -242,7 +245,7 @@ def test_a_state_depends_on_every_file_of_the_method_and_on_no_other(monkeypatch
 
 
 def test_the_notebook_carries_on_where_it_was(tmp_path):
-    """A planted state, of a network that has lost its weights, is what the notebook certifies; then it is gone."""
+    """A planted state, of a network without its weights, is what is certified; then it is gone."""
     rows_file = str(tmp_path / "rows.csv")
     settings = SETTINGS.model_copy(update={"rows_file": rows_file})
     splits = data.load("mnist5k", train_size=VICTIM["train_size"])

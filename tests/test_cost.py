@@ -31,14 +31,14 @@ FEW = {
     "solve_batch": 40,
 }
 TINY = {
-    "train_size": 300,
+    "train_size": 600,
     "seeds": [0, 1],
     "steps": 2,
     "authors_steps": 1,
     "first": 1.0,
     "controls": ["uniform", "class_wise_learned"],
-    "epochs": 1,
-    "points": 5,
+    "epochs": 3,
+    "points": 10,
     "n": 100,
     "images": 10,
     "iterations": 5,
