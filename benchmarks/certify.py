@@ -254,65 +254,61 @@ def long(kind, table):
     )
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument(
-        "--points", type=int, default=50, help="points certified with 100,000 draws"
-    )
-    parser.add_argument("--rows", default=ROOT / "data" / "benchmarks" / "certify.csv")
-    options, started = parser.parse_args(), time.time()
-    torch.set_num_threads(options.threads)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    batch = 20_000 if device == "cuda" else 500
+def measured(options, device, batch):
+    """The tables of the three questions, printed as they come: speed, agreement and cost."""
     splits = data.load("mnist5k").to(device)
     models = {sigma: network(splits, sigma, device) for sigma in SIGMAS}
-
     networks = {sigma: precisions(model, splits, sigma, device) for sigma, model in models.items()}
     fast = speed(networks[0.5], splits.x_test[:: len(splits.x_test) // POINTS], 0.5, batch)
     print(fast.round(3).to_string(), flush=True)
-    some = splits.x_test[::10], splits.y_test[::10]
-    equal = pd.DataFrame(
-        {f"sigma {sigma}": agreement(networks[sigma], *some, sigma, batch) for sigma in SIGMAS}
-    ).T
+    some, equal, cost = (splits.x_test[::10], splits.y_test[::10]), {}, {}
+    for sigma in SIGMAS:
+        equal[f"sigma {sigma}"] = agreement(networks[sigma], *some, sigma, batch)
+    equal = pd.DataFrame(equal).T
     print(equal.to_string(), flush=True)
-    cost = pd.DataFrame(
-        {
-            f"sigma {sigma}": costs(model, splits, sigma, options.points, device, batch)
-            for sigma, model in models.items()
-        }
-    ).T
+    for sigma, model in models.items():
+        cost[f"sigma {sigma}"] = costs(model, splits, sigma, options.points, device, batch)
+    cost = pd.DataFrame(cost).T
     print(cost.T.round(4).to_string())
+    return {"speed": fast, "agreement": equal, "cost": cost}
 
-    rows = pd.concat([long("speed", fast), long("agreement", equal), long("cost", cost)])
-    settings = {
-        "threads": options.threads,
-        "points": options.points,
-        "batch": batch,
-        "device": device,
-        "alpha": 0.001,
-        **EXACT,
-    }
-    write_rows(
-        options.rows,
-        rows,
-        manifest(SimpleNamespace(device=device, model_dump=lambda: settings), started),
-    )
+
+def summary(fast, cost, device, threads):
+    """The line of JSON at the end."""
     name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
-    print(
-        json.dumps(
-            {
-                "speedup_exact": round(fast["ratio"].iloc[-1], 2),
-                "speedup_exact_of": fast.index[-1],
-                "speedup_exact_float32": round(fast["ratio"]["+ compiled"], 2),
-                "speedup_exact_bfloat16": round(fast["ratio"]["+ bfloat16"], 2),
-                "speedup_by_trick": fast["ratio"].round(2).to_dict(),
-                "fewer_evaluations_decide": round(cost["fewer evaluations, decided"].min(), 1),
-                "acr_prediction_error": round(cost["prediction error"].abs().max(), 4),
-                "device": f"{name}, {options.threads} threads",
-            }
-        )
-    )
+    return {
+        "speedup_exact": round(fast["ratio"].iloc[-1], 2),
+        "speedup_exact_of": fast.index[-1],
+        "speedup_exact_float32": round(fast["ratio"]["+ compiled"], 2),
+        "speedup_exact_bfloat16": round(fast["ratio"]["+ bfloat16"], 2),
+        "speedup_by_trick": fast["ratio"].round(2).to_dict(),
+        "fewer_evaluations_decide": round(cost["fewer evaluations, decided"].min(), 1),
+        "acr_prediction_error": round(cost["prediction error"].abs().max(), 4),
+        "device": f"{name}, {threads} threads",
+    }
+
+
+def parsed():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    points = "points certified with 100,000 draws"
+    parser.add_argument("--points", type=int, default=50, help=points)
+    parser.add_argument("--rows", default=ROOT / "data" / "benchmarks" / "certify.csv")
+    return parser.parse_args()
+
+
+def main():
+    options, started = parsed(), time.time()
+    torch.set_num_threads(options.threads)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    batch = 20_000 if device == "cuda" else 500
+    tables = measured(options, device, batch)
+    chosen = {"threads": options.threads, "points": options.points, "batch": batch}
+    chosen |= {"device": device, "alpha": 0.001, **EXACT}
+    settings = SimpleNamespace(device=device, model_dump=lambda: chosen)
+    rows = pd.concat([long(kind, table) for kind, table in tables.items()])
+    write_rows(options.rows, rows, manifest(settings, started))
+    print(json.dumps(summary(tables["speed"], tables["cost"], device, options.threads)))
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def test_verdicts(cells, missing, rule, expected):
 
 
 def rows(attack, radius, seeds=(0, 1, 2), **columns):
-    """Rows of known ACR: every point of a seed has the radius plus a little that depends on the point."""
+    """Rows of known ACR: every point of a seed has the radius, plus a little of its own."""
     generator = np.random.default_rng(0)
     spread = 0.01 * generator.standard_normal(40)
     tables = [
