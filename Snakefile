@@ -1,7 +1,8 @@
-# The grid of the study: every run is one of three notebooks under papermill. `make study PROFILE=...` runs one profile, and
-# EXPERIMENT=... only one of its experiments.
+# The grid of the study: every run is a notebook under papermill. `make study PROFILE=...` runs one
+# profile, and EXPERIMENT=... only one of its experiments.
 import json
 import os
+import re
 from pathlib import Path
 
 from study import grid
@@ -9,43 +10,77 @@ from study import grid
 grid.check_config(config)
 PROFILE = config.get("profile", "smoke")
 GRID = grid.load(PROFILE)
+RUNS = GRID.runs
 MISSING = GRID.missing(config.get("experiment"))
 
-# What a result depends on is the folder pacd/; study/ reads rows.
+# What a result depends on: the folder pacd/ and its notebook; study/ sets runs up and reads them.
 METHOD = sorted(map(str, Path("pacd").glob("*.py")))
-READERS = sorted(map(str, Path("study").glob("**/*.py")))
-# Rows that are kept stay as they are when the code changes or a clone gives every file another time.
-SOURCES = {kind: [] if GRID.kept else [*METHOD, f"notebooks/{kind}.ipynb"] for kind in ("poison", "victim", "curator")}
+# Made once, as if they had been downloaded.
 COLOURED = "data/downloads/coloured_digits.npz"
+# What a notebook writes beside its rows and their manifest.
+BESIDE = {
+    "shortcut": ["_pattern.csv"],
+    "linear_vs_lenet": ["_prediction.csv", "_prediction.json"],
+}
 
 
-def images(settings):
-    """The data set of a run, where a rule makes it."""
-    return [COLOURED] if settings["dataset"] == COLOURED else []
+def sources(notebook):
+    """Kept rows stay when the code changes, or a clone gives every file another time."""
+    return [] if GRID.kept else [*METHOD, f"notebooks/{notebook}.ipynb"]
 
 
-# Each kernel says on stderr that it is not encrypted on this machine's own loopback, and some that they were told to stop.
+def files(parameters):
+    """The poison file that a run reads, and its data set where a rule makes it."""
+    poison = parameters.get("poison_file")
+    coloured = parameters.get("dataset") == COLOURED
+    return [poison] * bool(poison) + [COLOURED] * coloured
+
+
+def parameters_of(place):
+    """Of the run whose rows have this place below data/results."""
+    return RUNS[Path(place).name]
+
+
+def places(notebook):
+    """A pattern for the places of a notebook's rows below data/results; of none, what none has."""
+    rows = [Path(run["rows_file"]).with_suffix("") for run in GRID.by_notebook[notebook].values()]
+    found = [re.escape(str(path.relative_to("data/results"))) for path in rows]
+    return "|".join(found) or "-"
+
+
+def results(*patterns):
+    """Files that the book reads, but for what is made here or belongs to the reader."""
+    found = [path for pattern in patterns for path in Path("data").glob(pattern)]
+    ours = {PROFILE, "audit", "local"}
+    return [str(path) for path in found if not ours & set(path.parts)]
+
+
+def pages():
+    """The book's own files."""
+    made = ("book/_build", "book/runs", "book/conf.py")
+    found = [str(path) for path in Path("book").rglob("*.*") if "__pycache__" not in path.parts]
+    return [path for path in found if not path.startswith(made)]
+
+
+# Each kernel says on stderr that it is not encrypted on this machine's own loopback, and some that
+# they were told to stop.
 QUIETLY = "2> >(grep -v '^.IPKernelApp. \\(WARNING\\|ERROR . KeyboardInterrupt\\)' >&2)"
 PAPERMILL = (
-    "papermill notebooks/{rule}.ipynb {log.notebook:q} -y {params.settings:q} --no-progress-bar --log-level WARNING " + QUIETLY
+    "papermill notebooks/{rule}.ipynb {log.notebook:q} -y {params.settings:q} "
+    "--no-progress-bar --log-level WARNING " + QUIETLY
 )
-
-wildcard_constraints:
-    run="[^/]+",
 
 rule study:
     input:
-        [GRID.runs[run]["rows_file"] for run in MISSING],
+        [RUNS[run]["rows_file"] for run in MISSING],
 
 rule book:
     input:
         rules.study.input,
         METHOD,
-        [str(path) for path in Path("data/results").rglob("*.*") if not {PROFILE, "audit", "local"} & set(path.parts)],  # no results of this run or of the reader's own
-        [path for path in map(str, Path("book").rglob("*.*")) if not path.startswith(("book/_build", "book/runs", "book/conf.py")) and "__pycache__" not in path],
-        READERS,
-        [str(path) for path in (*Path("data/benchmarks").glob("*.*"), *Path("data").glob("claims.*"))],
-        "data/results/audit/audit.csv",
+        pages(),
+        results("results/*/*.*", "benchmarks/*.*", "claims.*"),
+        sorted(map(str, Path("study").rglob("*.py"))),
         "notebooks/extend.ipynb",
     output:
         "book/_build/html/index.html",
@@ -55,17 +90,17 @@ rule book:
         "REPOSITORY={params.repository:q} python book/build.py " + QUIETLY
 
 rule coloured_digits:
-    input:
-        "study/coloured_digits.py",
     output:
         COLOURED,
     shell:
-        "python {input} {output}"
+        "python -m study.coloured_digits {output}"
 
 rule poison:
+    wildcard_constraints:
+        run="[^/]+",
     input:
-        SOURCES["poison"],
-        lambda w: images(GRID.poisons[w.run]),
+        sources("poison"),
+        lambda w: files({"dataset": GRID.poisons[w.run]["dataset"]}),
     output:
         poison=f"data/poison/{PROFILE}/{{run}}.npz",
         manifest=f"data/poison/{PROFILE}/{{run}}.json",
@@ -78,49 +113,23 @@ rule poison:
     shell:
         PAPERMILL
 
-rule victim:
-    wildcard_constraints:
-        run="(?!curator-)[^/]+",
-    input:
-        SOURCES["victim"],
-        lambda w: GRID.victims[w.run]["poison_file"] or [],
-        lambda w: images(GRID.victims[w.run]),
-    output:
-        rows=f"data/results/{PROFILE}/{{run}}.csv",
-        manifest=f"data/results/{PROFILE}/{{run}}.json",
-    params:
-        settings=lambda w: json.dumps(GRID.victims[w.run]),
-    log:
-        notebook=f"data/executed/{PROFILE}/{{run}}.ipynb",
-    threads: lambda w: GRID.victims[w.run]["threads"]
-    shell:
-        PAPERMILL
-
-use rule victim as curator with:
-    input:
-        SOURCES["curator"],
-        lambda w: GRID.curators[f"curator-{w.run}"]["poison_file"],
-    output:
-        rows=f"data/results/{PROFILE}/curator-{{run}}.csv",
-        manifest=f"data/results/{PROFILE}/curator-{{run}}.json",
-    params:
-        settings=lambda w: json.dumps(GRID.curators[f"curator-{w.run}"]),
-    log:
-        notebook=f"data/executed/{PROFILE}/curator-{{run}}.ipynb",
-    threads: 1
-
-rule audit:
-    input:
-        "pacd/hypergradient.py",
-        "pacd/losses.py",
-        "pacd/smoothing.py",
-        "notebooks/audit.ipynb",
-    output:
-        "data/results/audit/audit.csv",
-        "data/results/audit/audit.json",
-    params:
-        settings=json.dumps({"rows_file": "data/results/audit/audit.csv"}),
-    log:
-        notebook="data/executed/audit.ipynb",
-    shell:
-        PAPERMILL
+# One rule for each notebook that makes rows, under its name.
+for notebook in grid.ROWS_NOTEBOOKS:
+    rule:
+        name: notebook
+        wildcard_constraints:
+            place=places(notebook),
+        input:
+            sources(notebook),
+            lambda w: files(parameters_of(w.place)),
+        output:
+            [f"data/results/{{place}}{end}" for end in BESIDE.get(notebook, [])],
+            rows="data/results/{place}.csv",
+            manifest="data/results/{place}.json",
+        params:
+            settings=lambda w: json.dumps(parameters_of(w.place)),
+        log:
+            notebook="data/executed/{place}.ipynb",
+        threads: lambda w: parameters_of(w.place)["threads"]
+        shell:
+            PAPERMILL

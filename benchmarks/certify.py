@@ -1,35 +1,36 @@
-"""Speed and cost of certification against the plain method: ``python benchmarks/certify.py [--threads 2] [--points 50]``.
+"""Speed and cost of certification against the plain method.
 
-Three questions. Noisy forward passes per second of the plain loop, and after each trick. Draws per point until certified
-accuracy at half a sigma is decided. Error of the ACR predicted from 2,000 draws a point against the one certified with
-100,000. Prints tables, writes rows for the book, and ends with one line of JSON.
+``python -m benchmarks.certify [--threads 2] [--points 50]``, from the root of the repository.
+
+Three questions. Noisy forward passes per second of the plain loop, and after each trick. Draws per
+point until certified accuracy at half a sigma is decided. Error of the ACR predicted from 2,000
+draws a point against the one certified with 100,000. Prints tables, writes rows for the book, and
+ends with one line of JSON.
 """
 
 import argparse
 import json
 import time
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import torch
+from pacd.sequential import decide, decisions
 from torch.utils.flop_counter import FlopCounterMode
 
 from pacd import data, losses
 from pacd.certify import certify, noise_blocks
 from pacd.int8 import Int8, supported
 from pacd.models import make_model, split_affine
-from pacd.sequential import decide, decisions
 from pacd.train import train
 from pacd.votes import PRECISIONS, Votes, logits
 from study.intervals import acr, certified_accuracy
 from study.predict import predict_acr
-from study.results import manifest, write_rows
+from study.results import ROOT, manifest, write_rows
 from study.setup import certified_network
 
-ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / "data" / "downloads" / "benchmark"
 SIGMAS = (0.25, 0.5, 0.75)
 EXACT = {"n": 100_000, "precision": "bfloat16"}
@@ -46,7 +47,7 @@ TRICKS = {
 
 
 def plain(model, x, sigma, n, batch=1000, classes=10):
-    """The usual loop: for each point its own noise, one batch of copies after the other, counted on the host."""
+    """The usual loop: for each point its own noise, batch after batch, counted on the host."""
     counts = np.zeros((len(x), classes), int)
     for point in range(len(x)):
         for start in range(0, n, batch):
@@ -125,7 +126,10 @@ def operations(model, x):
 
 @torch.inference_mode()
 def speed(networks, x, sigma, batch):
-    """Noisy passes per second of every variant, in rounds that take them in turn, so that other load meets all of them."""
+    """Noisy passes per second of every variant.
+
+    In rounds that take them in turn, so that other load meets all of them.
+    """
     x, model = x[:POINTS], networks["float32"]
     contiguous = (
         make_model("lenet", x.shape[1:], 10, 0)
@@ -174,7 +178,10 @@ def speed(networks, x, sigma, batch):
 
 @torch.inference_mode()
 def agreement(networks, x, y, sigma, batch):
-    """For each precision: the share of single votes equal to the bare float32 forward's on the same noise, and the ACR."""
+    """For each precision the ACR, and the share of votes equal to the bare float32 forward's.
+
+    These are single votes on the same noise.
+    """
     (noise,) = noise_blocks(x.shape[1:], sigma, 200, (9, 1), x.device)
     bare = torch.stack([networks["float32"](image + noise).argmax(1) for image in x])
     said = {}
@@ -247,64 +254,61 @@ def long(kind, table):
     )
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument(
-        "--points", type=int, default=50, help="points certified with 100,000 draws"
-    )
-    parser.add_argument("--rows", default=ROOT / "data" / "benchmarks" / "certify.csv")
-    options, started = parser.parse_args(), time.time()
-    torch.set_num_threads(options.threads)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    batch = 20_000 if device == "cuda" else 500
+def measured(options, device, batch):
+    """The tables of the three questions, printed as they come: speed, agreement and cost."""
     splits = data.load("mnist5k").to(device)
     models = {sigma: network(splits, sigma, device) for sigma in SIGMAS}
-
     networks = {sigma: precisions(model, splits, sigma, device) for sigma, model in models.items()}
     fast = speed(networks[0.5], splits.x_test[:: len(splits.x_test) // POINTS], 0.5, batch)
     print(fast.round(3).to_string(), flush=True)
-    some = splits.x_test[::10], splits.y_test[::10]
-    equal = pd.DataFrame(
-        {f"sigma {sigma}": agreement(networks[sigma], *some, sigma, batch) for sigma in SIGMAS}
-    ).T
+    some, equal, cost = (splits.x_test[::10], splits.y_test[::10]), {}, {}
+    for sigma in SIGMAS:
+        equal[f"sigma {sigma}"] = agreement(networks[sigma], *some, sigma, batch)
+    equal = pd.DataFrame(equal).T
     print(equal.to_string(), flush=True)
-    cost = pd.DataFrame(
-        {
-            f"sigma {sigma}": costs(model, splits, sigma, options.points, device, batch)
-            for sigma, model in models.items()
-        }
-    ).T
+    for sigma, model in models.items():
+        cost[f"sigma {sigma}"] = costs(model, splits, sigma, options.points, device, batch)
+    cost = pd.DataFrame(cost).T
     print(cost.T.round(4).to_string())
+    return {"speed": fast, "agreement": equal, "cost": cost}
 
-    rows = pd.concat([long("speed", fast), long("agreement", equal), long("cost", cost)])
-    settings = {
-        "threads": options.threads,
-        "points": options.points,
-        "batch": batch,
-        "device": device,
-        "alpha": 0.001,
-        **EXACT,
+
+def summary(fast, cost, device, threads):
+    """The line of JSON at the end."""
+    name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
+    return {
+        "speedup_exact": round(fast["ratio"].iloc[-1], 2),
+        "speedup_exact_of": fast.index[-1],
+        "speedup_exact_float32": round(fast["ratio"]["+ compiled"], 2),
+        "speedup_exact_bfloat16": round(fast["ratio"]["+ bfloat16"], 2),
+        "speedup_by_trick": fast["ratio"].round(2).to_dict(),
+        "fewer_evaluations_decide": round(cost["fewer evaluations, decided"].min(), 1),
+        "acr_prediction_error": round(cost["prediction error"].abs().max(), 4),
+        "device": f"{name}, {threads} threads",
     }
-    write_rows(
-        options.rows,
-        rows,
-        manifest(SimpleNamespace(device=device, model_dump=lambda: settings), started),
-    )
-    print(
-        json.dumps(
-            {
-                "speedup_exact": round(fast["ratio"].iloc[-1], 2),
-                "speedup_exact_of": fast.index[-1],
-                "speedup_exact_float32": round(fast["ratio"]["+ compiled"], 2),
-                "speedup_exact_bfloat16": round(fast["ratio"]["+ bfloat16"], 2),
-                "speedup_by_trick": fast["ratio"].round(2).to_dict(),
-                "fewer_evaluations_decide": round(cost["fewer evaluations, decided"].min(), 1),
-                "acr_prediction_error": round(cost["prediction error"].abs().max(), 4),
-                "device": f"{torch.cuda.get_device_name() if device == 'cuda' else 'CPU'}, {options.threads} threads",
-            }
-        )
-    )
+
+
+def parsed():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    points = "points certified with 100,000 draws"
+    parser.add_argument("--points", type=int, default=50, help=points)
+    parser.add_argument("--rows", default=ROOT / "data" / "benchmarks" / "certify.csv")
+    return parser.parse_args()
+
+
+def main():
+    options, started = parsed(), time.time()
+    torch.set_num_threads(options.threads)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    batch = 20_000 if device == "cuda" else 500
+    tables = measured(options, device, batch)
+    chosen = {"threads": options.threads, "points": options.points, "batch": batch}
+    chosen |= {"device": device, "alpha": 0.001, **EXACT}
+    settings = SimpleNamespace(device=device, model_dump=lambda: chosen)
+    rows = pd.concat([long(kind, table) for kind, table in tables.items()])
+    write_rows(options.rows, rows, manifest(settings, started))
+    print(json.dumps(summary(tables["speed"], tables["cost"], device, options.threads)))
 
 
 if __name__ == "__main__":

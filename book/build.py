@@ -1,4 +1,4 @@
-"""Build the book: copy the executed notebooks it shows, let Jupyter Book write Sphinx's settings and run Sphinx.
+"""Build the book: the executed notebooks that it shows, Sphinx's settings, and Sphinx itself.
 
 ``jupyter-book build`` would run Sphinx on one core; the pages are executed on all of them.
 """
@@ -17,30 +17,41 @@ from study.numbers import experiments
 from study.results import ROOT
 
 BOOK = ROOT / "book"
+BUILD = BOOK / "_build"
+EXECUTED = ROOT / "data" / "executed" / "smoke"
+# All cores, everything anew, warnings are errors (of missing references too) and all are shown.
+SPHINX = ["sphinx-build", "-j", "auto", "-E", "-a", "-W", "--keep-going", "-n", "-q"]
 
 
 def shown_runs():
-    """The runs that are pages: one poison, and the first clean and the first poisoned victim of the smoke profile."""
+    """The runs of the smoke profile that are pages: ``{page: run}``.
+
+    One poison, the first clean and the first poisoned victim, and the audit.
+    """
     plan = grid.load("smoke")
-    first = {
-        bool(plan.victims[run]["poison_file"]): run
-        for run in reversed(plan.experiments["headline"])
-    }
-    poison = Path(plan.victims[first[True]]["poison_file"]).stem
-    return {"poison": poison, "victim-clean": first[False], "victim-poisoned": first[True]}
+    first = {}
+    for run in plan.experiments["headline"]:
+        poison = plan.victims[run]["poison_file"]
+        first.setdefault("victim-poisoned" if poison else "victim-clean", run)
+    poison = Path(plan.victims[first["victim-poisoned"]]["poison_file"]).stem
+    (audit,) = plan.experiments["audit"]
+    return {"poison": poison, **first, "audit": audit}
 
 
 def shown_pages(toc):
-    """The table of contents without the report pages whose experiments have no rows yet (a kept profile is computed in pieces)."""
+    """The table of contents without the report pages whose experiments have no rows yet.
+
+    A kept profile is computed in pieces.
+    """
     if isinstance(toc, dict):
         return {key: shown_pages(value) for key, value in toc.items()}
     if isinstance(toc, list):
-        return [
-            shown_pages(entry)
-            for entry in toc
-            if not (isinstance(entry, dict) and unready(entry.get("file", "")))
-        ]
+        return [shown_pages(entry) for entry in toc if not _is_unready(entry)]
     return toc
+
+
+def _is_unready(entry):
+    return isinstance(entry, dict) and unready(entry.get("file", ""))
 
 
 def unready(page):
@@ -61,46 +72,33 @@ def unready(page):
     return False
 
 
-def main():
+def copy_runs():
+    """Notebooks that papermill has executed, and one that is executed with the report pages."""
     shutil.rmtree(BOOK / "runs", ignore_errors=True)
     (BOOK / "runs").mkdir()
     for page, run in shown_runs().items():
-        shutil.copy(
-            ROOT / "data" / "executed" / "smoke" / f"{run}.ipynb", BOOK / "runs" / f"{page}.ipynb"
-        )
-    toc = BOOK / "_build" / "_toc.yml"
+        shutil.copy(EXECUTED / f"{run}.ipynb", BOOK / "runs" / f"{page}.ipynb")
+    shutil.copy(ROOT / "notebooks" / "extend.ipynb", BOOK / "runs" / "extend.ipynb")
+
+
+def write_settings():
+    """Sphinx's settings, of the pages that are shown."""
+    toc = BUILD / "_toc.yml"
     toc.parent.mkdir(exist_ok=True)
-    toc.write_text(
-        yaml.safe_dump(
-            shown_pages(yaml.safe_load((BOOK / "_toc.yml").read_text())), sort_keys=False
-        )
-    )
-    shutil.copy(ROOT / "data" / "executed" / "audit.ipynb", BOOK / "runs" / "audit.ipynb")
-    shutil.copy(
-        ROOT / "notebooks" / "extend.ipynb", BOOK / "runs" / "extend.ipynb"
-    )  # executed with the report pages
-    subprocess.run(
-        ["jupyter-book", "config", "sphinx", BOOK, "--toc", toc],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
-    command = [
-        "sphinx-build",
-        "-j",
-        "auto",
-        "-E",
-        "-a",
-        "-W",
-        "--keep-going",
-        "-n",
-        "-q",
-        BOOK,
-        BOOK / "_build" / "html",
-    ]
-    found = os.pathsep.join(
-        map(str, (ROOT, BOOK / "_ext"))
-    )  # what the API page imports, and the extensions of _config.yml
-    sys.exit(subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": found}).returncode)
+    pages = shown_pages(yaml.safe_load((BOOK / "_toc.yml").read_text()))
+    toc.write_text(yaml.safe_dump(pages, sort_keys=False))
+    command = ["jupyter-book", "config", "sphinx", BOOK, "--toc", toc]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def main():
+    copy_runs()
+    write_settings()
+    # What pages import, and the extensions of _config.yml.
+    found = os.pathsep.join(map(str, (ROOT, BOOK / "_ext")))
+    environment = {**os.environ, "PYTHONPATH": found}
+    command = [*SPHINX, BOOK, BUILD / "html"]
+    sys.exit(subprocess.run(command, cwd=ROOT, env=environment).returncode)
 
 
 if __name__ == "__main__":

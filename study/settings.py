@@ -32,6 +32,10 @@ from study.parameters import (
     one_of,
 )
 
+Evaluations = Annotated[
+    float, allowed("a number of gradient evaluations, above 0 and at most 1e15", gt=0, le=1e15)
+]
+
 
 class DataSettings(Checked):
     """Which images."""
@@ -170,6 +174,37 @@ class CuratorSettings(ReadsPoison):
     )
     epochs: Count
     seed: Seed
+
+
+class CostSettings(Settings):
+    """notebooks/cost.ipynb; ``trainer`` is that of the victims, and the crafting trainer."""
+
+    eps_linf: Annotated[float, allowed("a number between 0 and 1, pixel units", ge=0, le=1)]
+    attack_options: Annotated[
+        dict[str, Any], allowed("a dict of the methods' own parameters, such as {'draws': 4}")
+    ]
+    steps: Count
+    authors_steps: Count
+    first: Evaluations
+    growth: Annotated[float, allowed("a number above 1, at most a million", gt=1, le=MOST)]
+    budget: Evaluations
+    controls: Annotated[
+        list[one_of(CONTROLS)],
+        AfterValidator(distinct),
+        allowed(f"one or more distinct of {', '.join(CONTROLS)}", min_length=1),
+    ]
+    seeds: Annotated[
+        Seeds, allowed("two or more distinct whole numbers, such as 0,1", min_length=2)
+    ]
+    epochs: Count
+    batch: Count
+    lr: Positive
+    points: Count
+    n: Count
+    certify_batch: Count
+    images: Count
+    iterations: Count
+    rows_file: RowsFile
 
 
 class ShortcutSettings(ReadsPoison):

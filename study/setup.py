@@ -89,10 +89,10 @@ def trainer(name, options, sigma):
     return partial(loss, sigma=sigma, **options)
 
 
-def problem(settings):
-    """The bilevel problem of poison settings, :class:`pacd.attack.Problem`."""
+def problem_of(settings):
+    """The bilevel problem of settings, :class:`pacd.attack.Problem`."""
     splits, loss, make_model = setup(settings)
-    budget = settings.target_class, settings.eps_linf, settings.fraction
+    budget = settings.target_class, settings.eps_linf, getattr(settings, "fraction", 1.0)
     return Problem(splits, make_model, loss, settings.sigma, *budget)
 
 

@@ -1,5 +1,6 @@
 """What the builder of the book decides before Sphinx runs."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -11,19 +12,23 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture
-def build(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "book")
-    import build
+def imported(path):
+    """A module of the book, which is no package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
-    return build
+
+@pytest.fixture
+def build():
+    return imported(ROOT / "book" / "build.py")
 
 
 @pytest.mark.parametrize("repository", ["", "https://example.org/someone/pacd"])
 def test_buttons_only_for_a_public_copy(monkeypatch, repository):
-    monkeypatch.syspath_prepend(ROOT / "book" / "_ext")
     monkeypatch.setenv("REPOSITORY", repository)
-    import publish
+    publish = imported(ROOT / "book" / "_ext" / "publish.py")
 
     config = SimpleNamespace(html_theme_options={"home_page_in_toc": True})
     publish.add_buttons(None, config)
@@ -54,6 +59,24 @@ def test_an_address_that_is_none_stops_in_one_sentence(tmp_path):
     )
 
 
+def test_the_runs_that_are_pages(build):
+    """Named apart from the builder: the first seed of the headline, and where they are executed."""
+    runs = build.shown_runs()
+    plan = build.grid.load("smoke")
+    assert list(sorted(runs)) == ["audit", "poison", "victim-clean", "victim-poisoned"]
+    assert runs["poison"] in plan.poisons and runs["audit"] in plan.by_notebook["audit"]
+    poisons = [
+        plan.victims[runs[f"victim-{kind}"]]["poison_file"] for kind in ("clean", "poisoned")
+    ]
+    assert poisons == [None, f"data/poison/smoke/{runs['poison']}.npz"]
+    assert [plan.victims[runs[f"victim-{kind}"]]["seeds"] for kind in ("clean", "poisoned")] == [
+        [0]
+    ] * 2
+    toc = build.yaml.safe_load((build.BOOK / "_toc.yml").read_text())
+    shown = {part["file"] for chapters in toc["parts"] for part in chapters["chapters"]}
+    assert {f"runs/{page}" for page in runs} <= shown
+
+
 def test_pages_without_rows_are_left_out(build, monkeypatch):
     toc = {"parts": [{"chapters": [{"file": "method"}, {"file": "experiments/ladder"}]}]}
     assert build.shown_pages(toc) == toc
@@ -62,7 +85,7 @@ def test_pages_without_rows_are_left_out(build, monkeypatch):
 
 
 def test_clean_victims_that_are_still_to_be_made_leave_no_page_out(build, monkeypatch):
-    """Where an experiment has no poison there is nothing to pair; elsewhere clean rows alone say nothing yet."""
+    """Without poison in an experiment there is nothing to pair; else clean rows say nothing yet."""
     whole = build.grid.rows
 
     def rows(profile, experiment, part):

@@ -1,6 +1,7 @@
 """A run that is killed and started again ends with the bits of one that was left alone."""
 
 import json
+import shutil
 from functools import partial
 
 import pandas as pd
@@ -42,7 +43,10 @@ def few():
 
 
 def in_pieces(compute, loss, path, pieces=(5, 13)):
-    """The result of ``compute(loss, checkpoint)``, killed once for each piece, with a state at every chance."""
+    """What ``compute(loss, checkpoint)`` returns, killed once for each piece.
+
+    There is a state at every chance.
+    """
     for calls in pieces:
         with pytest.raises(Killed):
             compute(killed_after(calls, loss), Checkpoint(path, every=0))
@@ -190,37 +194,41 @@ def test_a_damaged_file_is_no_state(tmp_path):
 SETTINGS = VictimSettings.check({**grid.NOTEBOOK_DEFAULTS["victim"], **VICTIM})
 
 
-def test_a_state_is_found_by_its_own_run_alone(monkeypatch, tmp_path):
-    code = tmp_path / "code.py"
-    code.write_text("one")
-    monkeypatch.setattr(checkpoint, "__file__", str(code))
-    names = {checkpoint.checkpoint(SETTINGS, "data", 0).path}
-    names.add(checkpoint.checkpoint(SETTINGS.model_copy(update={"lr": 0.1}), "data", 0).path)
-    names.add(
-        checkpoint.checkpoint(
-            SETTINGS.model_copy(update={"rows_file": "elsewhere.csv", "data_root": "moved"}),
-            "data",
-            0,
-        ).path
-    )  # the first one's
-    names.add(checkpoint.checkpoint(SETTINGS, "other data", 0).path)
-    names.add(checkpoint.checkpoint(SETTINGS, "data", 1).path)
-    names |= {
-        checkpoint.checkpoint(SETTINGS, make_model("lenet", (1, 28, 28), 10, seed), "data").path
-        for seed in (0, 0, 1)
-    }
-    assert checkpoint.checkpoint(SETTINGS, "data", 0).path in names
-    names |= {
-        checkpoint.checkpoint(SETTINGS, torch.tensor([0.1, value])).path
-        for value in (0.2, 0.2, 0.2001)
-    }  # equal in 8 bits
-    code.write_text("two")
-    names.add(checkpoint.checkpoint(SETTINGS, "data", 0).path)
-    assert len(names) == 9
+def name(*data, **changes):
+    return checkpoint.checkpoint(SETTINGS.model_copy(update=changes), *data).path
+
+
+def test_a_state_is_found_by_its_own_run_alone():
+    networks = [make_model("lenet", (1, 28, 28), 10, seed) for seed in (0, 0, 1)]
+    names = [
+        name("data", 0),
+        name("data", 0, rows_file="elsewhere.csv", data_root="moved"),  # the first one's
+        name("data", 0, lr=0.1),
+        name("other data", 0),
+        name("data", 1),
+        *(name(network, "data") for network in networks),  # two are the same
+        *(name(torch.tensor([0.1, value])) for value in (0.2, 0.2, 0.2001)),  # equal in 8 bits
+    ]
+    assert names[0] == names[1] and names[5] == names[6] and names[8] == names[9]
+    assert len(set(names)) == len(names) - 3
+
+
+def test_a_state_depends_on_every_file_of_the_method_and_on_no_other(monkeypatch, tmp_path):
+    for part in ("pacd", "study"):
+        shutil.copytree(checkpoint.ROOT / part, tmp_path / part)
+    monkeypatch.setattr(checkpoint, "ROOT", tmp_path)
+    names = [name("data", 0)]
+    for path in sorted((tmp_path / "pacd").glob("*.py")):
+        path.write_text(path.read_text() + "# edited\n")
+        names.append(name("data", 0))
+    assert len(set(names)) == len(names) > 10
+    for path in (tmp_path / "study").glob("*.py"):
+        path.write_text(path.read_text() + "# edited\n")
+    assert name("data", 0) == names[-1]
 
 
 def test_the_notebook_carries_on_where_it_was(tmp_path):
-    """A planted state, of a network that has lost its weights, is what the notebook certifies; then it is gone."""
+    """A planted state, of a network without its weights, is what is certified; then it is gone."""
     rows_file = str(tmp_path / "rows.csv")
     settings = SETTINGS.model_copy(update={"rows_file": rows_file})
     splits = data.load("mnist5k", train_size=VICTIM["train_size"])

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from study import claims, grid
-from study.claims import Cell, disagreements, drop, verdict
+from study import claims, grid, statistics
+from study.claims import disagreements, verdict
+from study.statistics import Cell, drop
 
 CLAIMS = yaml.safe_load(claims.CLAIMS.read_text())
 
@@ -48,7 +49,7 @@ def test_verdicts(cells, missing, rule, expected):
 
 
 def rows(attack, radius, seeds=(0, 1, 2), **columns):
-    """Rows of known ACR: every point of a seed has the radius plus a little that depends on the point."""
+    """Rows of known ACR: every point of a seed has the radius, plus a little of its own."""
     generator = np.random.default_rng(0)
     spread = 0.01 * generator.standard_normal(40)
     tables = [
@@ -80,7 +81,7 @@ def test_a_drop_of_known_size():
         and found.cell == "gaussian, 0.5"
         and found.runs == ["first_order-0.4", "none-1.0"]
     )  # the common seeds
-    (fall,) = claims.accuracy_drop(table, ["trainer"])
+    (fall,) = statistics.accuracy_drop(table, ["trainer"])
     assert fall.estimate == pytest.approx(0.1)
 
 
@@ -93,7 +94,7 @@ def test_against_controls():
             rows("first_order", 0.4),
         ]
     )
-    found = {cell.cell: cell for cell in claims.against_controls(table, ["attack"])}
+    found = {cell.cell: cell for cell in statistics.against_controls(table, ["attack"])}
     assert set(found) == {"uniform", "checkerboard"}
     assert found["uniform"].estimate == pytest.approx(0.2, abs=1e-3) and found[
         "checkerboard"
@@ -105,7 +106,7 @@ def test_against_controls():
 )  # certified as it was published, or predicted from fewer draws
 def test_distance_to_a_published_acr(monkeypatch, n, off):
     monkeypatch.setattr(
-        claims,
+        statistics,
         "predict_acr",
         lambda rows, n, resamples: SimpleNamespace(
             predicted_acr=rows["radius"].mean() + 0.01 * (n == 100_000)
@@ -115,7 +116,7 @@ def test_distance_to_a_published_acr(monkeypatch, n, off):
     table["radius"] -= table.groupby(["attack", "seed"])["radius"].transform("mean") - table[
         "attack"
     ].map({"none": 0.98, "first_order": 0.4})
-    (found,) = claims.published(table, ["trainer", "sigma"], {"gaussian 0.5": 1.0}, 100_000)
+    (found,) = statistics.published(table, ["trainer", "sigma"], {"gaussian 0.5": 1.0}, 100_000)
     assert (found.estimate, found.low, found.high) == pytest.approx((off, off, off)) and (
         found.cell,
         found.runs,
@@ -153,7 +154,7 @@ def test_cost(tmp_path, ours, authors, expected):
         *zip(["approxgrad"] * 2, (200, 400), authors),
     ]
     table = pd.DataFrame(lines, columns=["case", "evaluations", "drop"]).assign(kind="snapshot")
-    (found,) = claims.cost(table, [], tmp_path / "attack.csv")
+    (found,) = statistics.cost(table, [], tmp_path / "attack.csv")
     assert (found.estimate, found.low, found.high, found.seeds) == (*expected, 2)
 
 
@@ -185,6 +186,13 @@ def test_every_claim_names_what_exists():
                 claim["experiment"] in grid.load(profile).experiments for profile in claim["cells"]
             ), claim["id"]
     assert len({claim["id"] for claim in CLAIMS}) == len(CLAIMS)
+
+
+def test_every_file_that_a_claim_rests_on_is_of_the_grid():
+    """So ``make study`` makes it again, and nothing outside is evidence."""
+    made = {run["rows_file"] for run in grid.load("laptop").runs.values()}
+    files = {file for claim in CLAIMS for file in claim.get("files", {}).values()}
+    assert files and files <= made
 
 
 def of_every_run(plan, experiment):
@@ -223,7 +231,7 @@ def test_a_complete_profile_has_the_cells_that_the_ledger_waits_for(monkeypatch,
         claims.grid, "rows", lambda profile, experiment: (of_every_run(plan, experiment), 0)
     )
     monkeypatch.setattr(
-        claims, "predict_acr", lambda rows, n, resamples: SimpleNamespace(predicted_acr=1.0)
+        statistics, "predict_acr", lambda rows, n, resamples: SimpleNamespace(predicted_acr=1.0)
     )
     judged = [
         claims.assess(claim, profile)
