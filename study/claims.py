@@ -16,7 +16,7 @@ import pandas as pd
 import yaml
 
 from pacd.names import BASELINES
-from study import grid
+from study import grid, theory_claims
 from study.intervals import acr, mean_interval, paired_drop, pairs
 from study.predict import predict_acr
 from study.results import ROOT, manifest_path, replacing
@@ -186,6 +186,7 @@ STATISTICS = {
     "rounding": rounding,
     "cost": cost,
     "published": published,
+    **theory_claims.STATISTICS,
 }
 
 
