@@ -202,7 +202,7 @@ class LinearSettings(DataSettings):
 
 
 class FirstLayerSettings(DataSettings):
-    """notebooks/first_layer_theory.ipynb: a constant subtracted from the pixels, and a bright poison."""
+    """notebooks/first_layer_theory.ipynb: constants subtracted from pixels, and a bright poison."""
 
     target_class: Annotated[int, allowed("the number of a class, 0 or above", ge=0)]
     others: Annotated[

@@ -31,7 +31,7 @@ def drop_at(rows, t):
 
 
 def interval(value, influence):
-    """`paired_drop`'s interval of a smooth function of drops, from what each victim and point adds."""
+    """`paired_drop`'s interval of a function of drops, from what each victim and point adds."""
     seeds, points = np.indices(influence.shape)
     rows = pd.DataFrame({"seed": seeds.ravel(), "index": points.ravel()})
     found = paired_drop(rows.assign(radius=1.0), rows.assign(radius=1 - value - influence.ravel()))
@@ -54,7 +54,7 @@ def _estimate(cell, found, rows, *paths):
 
 
 def less_lost(rows, by, path):
-    """For each pair of constants, the drop where the first is subtracted less that of the second."""
+    """For each pair of constants, the drop at the first less that at the second."""
     for first, second in by:
         found = difference(drop_at(rows, first), drop_at(rows, second))
         yield _estimate(f"{first:g} less {second:g}", found, rows, path)

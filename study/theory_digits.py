@@ -30,7 +30,7 @@ def pick(x, y, target, others):
 
 
 def brighten(x, chosen, eps):
-    """``x`` with the ``chosen`` images, (N,) bool, brighter by eps in every pixel, clipped to [0, 1]."""
+    """``x`` with every pixel of the ``chosen`` images, (N,) bool, up by eps, clipped to [0, 1]."""
     return torch.where(chosen.view(-1, 1, 1, 1), (x + eps).clamp(0, 1), x)
 
 

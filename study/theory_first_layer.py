@@ -111,7 +111,7 @@ def descent(summary, t, sigma, steps, rate=None):
 
 
 def second_moments(summary, t, sigma):
-    """H, (k + 1, k + 1), and m, (k + 1,): the loss is theta'H theta - 2 m.theta + 1 (prop-early)."""
+    """H, (k + 1, k + 1), and m: the loss is theta.H theta - 2 m.theta + 1 (prop-early)."""
     p, a = summary.p, overall_mean(summary, t)
     last = np.append(a, 1.0)
     H = np.outer(last, last)
