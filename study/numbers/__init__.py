@@ -1,0 +1,1 @@
+"""The numbers that pages say, one module a chapter."""
