@@ -7,7 +7,7 @@ from study import theory as t
 
 
 def ridge_hypergradient(x, y, sigma, v, mean, cov):
-    """The attack's own hypergradient of ACR in the shift v of the target points, at the exact ridge solution."""
+    """The attack's own hypergradient of ACR in the target's shift v, at the ridge solution."""
     import torch
 
     from pacd.hypergradient import conjugate_gradient, hypergradient
@@ -34,7 +34,7 @@ def ridge_hypergradient(x, y, sigma, v, mean, cov):
 
 
 def sign_attack(x, y, sigma, r, mean, cov, steps=40):
-    """Projected sign steps along the hypergradient, from the clean data; returns the shift it ends at."""
+    """The shift where projected sign steps along the hypergradient end, from clean data."""
     v = np.zeros(x.shape[1])
     for step in range(steps):
         length = 2 * r / (step + 2)  # shrinking, and summing to far more than the ball
@@ -43,7 +43,7 @@ def sign_attack(x, y, sigma, r, mean, cov, steps=40):
 
 
 def white(x, y, variance):
-    """The same points moved linearly so that their pooled within-class covariance is exactly variance * I."""
+    """The same points moved linearly so that their pooled covariance is exactly variance * I."""
     s = t.summarise(x, y)
     means = np.where(y[:, None] == 1, s.base + s.d, s.base)
     return means + np.sqrt(variance) * np.linalg.solve(np.linalg.cholesky(s.cov), (x - means).T).T
@@ -89,13 +89,13 @@ def test_sign_attack_can_be_trapped_on_a_line():
 
 
 def linear_loss(model, x, y, *, sigma, generator=None, epoch=0):
-    """Gaussian-augmented least squares, the expectation over the noise taken exactly (thm-ga-ridge)."""
+    """Gaussian-augmented least squares, with the exact mean over the noise (thm-ga-ridge)."""
     w, b = model[1].weight[0], model[1].bias[0]
     return ((x.flatten(1) @ w + b - 2.0 * y + 1) ** 2).mean() + sigma**2 * w @ w
 
 
 def test_general_attack_lands_on_the_corner():
-    """`pacd.attack.poison`, with nothing told about the problem but the loss, finds the optimum of thm-optimum-cube."""
+    """`pacd.attack.poison`, told nothing but the loss, finds the optimum of thm-optimum-cube."""
     import torch
     from torch import nn
 
