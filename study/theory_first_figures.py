@@ -106,7 +106,8 @@ class StepsFigure:
     def _curves(self):
         i, j = self.position["subtract"], self.position["steps"]
         lost, marker = table()[0], {"size": 12, "color": VERMILION}
-        raw = go.Scatter(x=STEPS, y=lost[0], name="t = 0", line={"color": GREY, "dash": "dot"})
+        dotted = {"color": GREY, "dash": "dot"}
+        raw = go.Scatter(x=STEPS, y=lost[0], name="t = 0", mode="lines", line=dotted)
         curve = go.Scatter(x=STEPS, y=lost[i], name="t as set", line={"color": BLUE, "width": 3})
         now = go.Scatter(x=STEPS[[j]], y=lost[i, [j]], name="now", mode="markers", marker=marker)
         return [raw, curve, now]

@@ -59,28 +59,28 @@ def kept_share(v, a, B, gamma):
     return 1 - kappa * (a @ B @ v) ** 2 / ((1 + kappa * a @ B @ a) * (v @ B @ v))
 
 
-def brightness_share(A, tau, gamma):
-    """`kept_share` where C + sigma^2 I = tau I and a = A g with g along v (prop-share)."""
-    return tau / (tau + shrinkage(gamma) * A**2)
+def brightness_share(M, tau, gamma):
+    """`kept_share` where C + sigma^2 I = tau I and a = M g with g along v (prop-share)."""
+    return tau / (tau + shrinkage(gamma) * M**2)
 
 
-def brightness_margin(D, r, A, tau, gamma):
+def brightness_margin(D, r, M, tau, gamma):
     """Margin of the clean target mean after a shift of length r across the classes (prop-share).
 
-    Equal classes D apart, C + sigma^2 I = tau I, all training points' mean less t is A g, and the
+    Equal classes D apart, C + sigma^2 I = tau I, all training points' mean less t is M g, and the
     target moved by r g, g a unit vector orthogonal to the difference of the classes.
     """
-    s = brightness_share(A, tau, gamma)
-    numerator = D**2 - s * r**2 + 2 * shrinkage(gamma) * A * s * r
+    s = brightness_share(M, tau, gamma)
+    numerator = D**2 - s * r**2 + 2 * shrinkage(gamma) * M * s * r
     return numerator / (2 * np.sqrt(D**2 + s**2 * r**2))
 
 
-def slow_rate(A, tau):
-    """Smallest eigenvalue of the block [[tau + A^2, A], [A, 1]] of brightness and intercept.
+def slow_rate(M, tau):
+    """Smallest eigenvalue of the block [[tau + M^2, M], [M, 1]] of brightness and intercept.
 
-    Between tau / (1 + tau + A^2) and tau / (1 + A^2) (prop-early).
+    Between tau / (1 + tau + M^2) and tau / (1 + M^2) (prop-early).
     """
-    trace = 1 + tau + A**2
+    trace = 1 + tau + M**2
     return 2 * tau / (trace + np.sqrt(trace**2 - 4 * tau))
 
 
@@ -119,12 +119,12 @@ def second_moments(summary, t, sigma):
     return H, np.append(2 * p * (1 - p) * summary.d + (2 * p - 1) * a, 2 * p - 1)
 
 
-def early_share(D, r, A, tau, rate, steps):
+def early_share(D, r, M, tau, rate, steps):
     """The share of the brightness r g that gradient descent has after ``steps`` >= 1 (prop-early).
 
     The setting is that of `brightness_margin` with a free intercept; 1 at convergence.
     """
     g, d = np.array([0.0, 1.0]), np.array([1.0, 0.0])
     summary = theory.Summary(D * d + r * g, (-D * d - r * g) / 2, np.zeros((2, 2)), 0.5)
-    w, _ = descent(summary, -A * g, np.sqrt(tau), steps, rate)
+    w, _ = descent(summary, -M * g, np.sqrt(tau), steps, rate)
     return w[..., 1] / w[..., 0] * D / r

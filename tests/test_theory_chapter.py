@@ -157,7 +157,7 @@ MUTANTS = {
         "test_the_share_that_a_penalised_intercept_keeps",
     ),
     "the offset of the penalty": (
-        "- s * r**2 + 2 * shrinkage(gamma) * A * s * r",
+        "- s * r**2 + 2 * shrinkage(gamma) * M * s * r",
         "- s * r**2",
         "test_the_margin_under_a_bright_poison",
     ),
@@ -166,7 +166,7 @@ MUTANTS = {
         "(2 * np.sqrt(D**2 + r**2))",
         "test_the_margin_under_a_bright_poison",
     ),
-    "a slow rate without tau": ("trace = 1 + tau + A**2", "trace = 1 + A**2", "test_the_slow_rate"),
+    "a slow rate without tau": ("trace = 1 + tau + M**2", "trace = 1 + M**2", "test_the_slow_rate"),
     "one step too many": (
         "left = (1 - rate * values) ** np.asarray(steps)",
         "left = (1 - rate * values) ** (1 + np.asarray(steps))",

@@ -59,23 +59,23 @@ def test_the_share_that_a_penalised_intercept_keeps():
     assert flat == pytest.approx(f.brightness_share(2.0, 0.5, gamma))
 
 
-def bright(D, r, A, tau):
-    """Equal classes D apart, moved by r across, and the constant t that leaves a = A g."""
+def bright(D, r, M, tau):
+    """Equal classes D apart, moved by r across, and the constant t that leaves a = M g."""
     d, g = np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0])
     clean = t.Summary(D * d, np.array([0.4, -0.3, 0.2]), tau / 2 * np.eye(3), 0.5)
     after = clean._replace(d=D * d + r * g)
-    return clean, after, f.overall_mean(after) - A * g
+    return clean, after, f.overall_mean(after) - M * g
 
 
 def test_the_margin_under_a_bright_poison():
-    for A in (-4.0, -0.5, 0.0, 1.0, 6.0):
+    for M in (-4.0, -0.5, 0.0, 1.0, 6.0):
         for D, r, tau, gamma in ((2.0, 1.5, 0.4, 0.05), (1.0, 2.0, 1.0, 1.0), (3.0, 0.3, 0.2, 0.0)):
-            clean, after, shift = bright(D, r, A, tau)
+            clean, after, shift = bright(D, r, M, tau)
             pair = f.penalised_boundary(after, shift, np.sqrt(tau / 2), gamma)
             margin = t.signed_distance(clean.base + clean.d, *pair)
-            assert margin == pytest.approx(f.brightness_margin(D, r, A, tau, gamma))
+            assert margin == pytest.approx(f.brightness_margin(D, r, M, tau, gamma))
             others = -t.signed_distance(clean.base, *pair)
-            s = f.brightness_share(A, tau, gamma)
+            s = f.brightness_share(M, tau, gamma)
             assert margin + others == pytest.approx(D**2 / np.hypot(D, s * r))
     chapter = (2.0**2 - 1.5**2) / (2 * np.hypot(2.0, 1.5))  # v = r g of eq-th-isotropic, c = 0
     assert f.brightness_margin(2.0, 1.5, 0.0, 0.4, 0.05) == pytest.approx(chapter)
@@ -93,26 +93,26 @@ def test_a_free_intercept_does_not_see_what_is_subtracted():
 
 
 def test_the_slow_rate():
-    for A in (0.0, 0.3, 2.0, -5.0, 30.0):
+    for M in (0.0, 0.3, 2.0, -5.0, 30.0):
         for tau in (0.05, 0.7, 3.0):
-            block = np.array([[tau + A**2, A], [A, 1.0]])
-            slow = f.slow_rate(A, tau)
+            block = np.array([[tau + M**2, M], [M, 1.0]])
+            slow = f.slow_rate(M, tau)
             assert slow == pytest.approx(np.linalg.eigvalsh(block)[0])
-            assert tau / (1 + tau + A**2) <= slow + 1e-15
-            assert slow <= tau / (1 + A**2) + 1e-15
+            assert tau / (1 + tau + M**2) <= slow + 1e-15
+            assert slow <= tau / (1 + M**2) + 1e-15
             vector = np.linalg.eigh(block)[1][:, 0]
-            assert vector[0] ** 2 <= 1 / (1 + A**2) + 1e-12
+            assert vector[0] ** 2 <= 1 / (1 + M**2) + 1e-12
             D, r = 2.0, 1.3
-            H = moments(D, r, A, tau)[0]
+            H = moments(D, r, M, tau)[0]
             smallest = np.linalg.eigvalsh(H)[0]
             assert slow - 1e-12 <= smallest
-            assert smallest <= tau * (1 + r**2 / D**2) / (1 + A**2) + 1e-12
+            assert smallest <= tau * (1 + r**2 / D**2) / (1 + M**2) + 1e-12
 
 
-def moments(D, r, A, tau):
+def moments(D, r, M, tau):
     """H and m of prop-early in the coordinates (shape, brightness, intercept), written out."""
     u = np.array([D, r, 0.0])
-    last = np.array([0.0, A, 1.0])
+    last = np.array([0.0, M, 1.0])
     H = np.diag([tau, tau, 0.0]) + np.outer(last, last) + np.outer(u, u) / 4
     return H, u / 2
 
@@ -136,11 +136,11 @@ def test_descent_is_gradient_descent():
 
 def test_what_early_stopping_has_of_the_brightness():
     """(2) of prop-early: the sum over steps, from the residuals of a run of gradient descent."""
-    D, r, A, tau = 2.0, 1.3, -6.0, 0.5
-    H, m = moments(D, r, A, tau)
+    D, r, M, tau = 2.0, 1.3, -6.0, 0.5
+    H, m = moments(D, r, M, tau)
     rate = 0.9 / np.linalg.eigvalsh(H)[-1]
     u, theta, residuals = np.array([D, r, 0.0]), np.zeros(3), []
-    values, vectors = np.linalg.eigh([[tau + A**2, A], [A, 1.0]])
+    values, vectors = np.linalg.eigh([[tau + M**2, M], [M, 1.0]])
     steps = 400
     for _ in range(steps):
         residuals.append(2 - u @ theta)
@@ -150,27 +150,27 @@ def test_what_early_stopping_has_of_the_brightness():
     backwards = np.array(residuals)[::-1]
     share = backwards @ fading / (backwards @ (1 - rate * tau) ** j)
     assert min(residuals) > 0
-    assert f.early_share(D, r, A, tau, rate, steps) == pytest.approx(share)
+    assert f.early_share(D, r, M, tau, rate, steps) == pytest.approx(share)
     assert theta[1] / theta[0] == pytest.approx(share * r / D)
-    assert f.early_share(D, r, A, tau, rate, 1) == pytest.approx(1)
-    assert f.early_share(D, r, A, tau, rate, 10**6) == pytest.approx(1)
+    assert f.early_share(D, r, M, tau, rate, 1) == pytest.approx(1)
+    assert f.early_share(D, r, M, tau, rate, 10**6) == pytest.approx(1)
     assert share < 0.5  # in between it has less
 
 
 def test_subtracting_more_delays_the_brightness():
-    """(3) of prop-early: about 1 + A^2 times as many steps, at one step size."""
+    """(3) of prop-early: about 1 + M^2 times as many steps, at one step size."""
     D, r, tau, rate = 2.0, 1.3, 0.5, 1e-3
     steps = np.unique(np.geomspace(20, 3e7, 4000).astype(int))
 
-    def until(A, level=0.7):
-        share = f.early_share(D, r, A, tau, rate, steps)
+    def until(M, level=0.7):
+        share = f.early_share(D, r, M, tau, rate, steps)
         low = share.argmin()
         return steps[low:][share[low:] >= level][0]
 
-    for A in (8.0, 16.0, 30.0):
-        ratio = until(A) / until(4.0)
-        assert ratio == pytest.approx((1 + A**2) / (1 + 4.0**2), rel=0.25)
-    assert np.allclose(f.early_share(D, r, 0.0, tau, rate, steps), 1)  # planted: no delay at A = 0
+    for M in (8.0, 16.0, 30.0):
+        ratio = until(M) / until(4.0)
+        assert ratio == pytest.approx((1 + M**2) / (1 + 4.0**2), rel=0.25)
+    assert np.allclose(f.early_share(D, r, 0.0, tau, rate, steps), 1)  # planted: no delay at M = 0
 
 
 def victims(drops, noise=0.02):
