@@ -34,6 +34,16 @@ def brighten(x, chosen, eps):
     return torch.where(chosen.view(-1, 1, 1, 1), (x + eps).clamp(0, 1), x)
 
 
+def after_shift(x, chosen, v):
+    """`theory.Summary` after the ``chosen`` images, (N,) bool, moved by v and were clipped.
+
+    x, (N, k), holds pixels in [0, 1]; the chosen images are the target class.
+    """
+    moved = x.copy()
+    moved[chosen] = np.clip(x[chosen] + v, 0, 1)
+    return theory.summarise(moved, np.where(chosen, 1, -1))
+
+
 def boundary_of(model, shape):
     """(w, b) of a network of two outputs that is affine in its pixels (def-classifier)."""
     with torch.no_grad():

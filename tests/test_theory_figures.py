@@ -248,6 +248,20 @@ def test_numbers_of_the_digits():
     assert found["lost_mean"] == f"{100 * (1 - acr[0.1] / acr[0.0]):.0f}"
 
 
+def test_what_clipping_makes_of_three_poisons():
+    """Zeros that stay, zeros that go up, and plain brightening: (mean-difference, GA)."""
+    found = numbers.figures()
+    names = [(f"acr_{way}_mean", f"acr_{way}_ga") for way in ("still", "corner", "bright")]
+    acr = [tuple(float(found[name]) for name in pair) for pair in names]
+    assert acr == [(1.308, 0.587), (1.043, 0.095), (0.957, 0.038)]
+    x, y, _ = digit_moments()
+    x8, moved_x = x[y == 1], x.copy()
+    moved_x[y == 1] = np.clip(x8 + 0.1, 0, 1)
+    pair = t.ridge(moved_x, y, t.ga_penalty(len(x), 0.5))
+    exact = t.acr(*pair, x8.mean(0), np.cov(x8.T, bias=True))
+    assert acr[2][1] == pytest.approx(exact, abs=6e-4)
+
+
 def test_numbers_of_the_first_layer():
     found = numbers.first_layer_page()
     rows = pd.read_csv(theory_plots.ROOT / "data/results/theory/first_layer_lenet.csv")

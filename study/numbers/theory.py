@@ -37,6 +37,7 @@ def digits(eps=0.1):
     return {
         **_errors(rows, prediction, eps),
         **_floors(eps),
+        **_poisons(eps),
         "offset_share": f"{100 * now['offset'] / (now['offset'] + now['angle']):.0f}",
         "gap": f"{now['gap']:.2f}",
         "floor_mean": f"{floor:.2f}",
@@ -78,6 +79,23 @@ def _floors(eps):
         "floor_ball": f"{(D - theory.reach(eps, 1.0, pixels, np.inf)) / 2:.2f}",
         "e_test": f"{np.linalg.norm(test.mean(0) - clean.base - clean.d):.2f}",
     }
+
+
+def _poisons(eps):
+    """ACR by the closed form after three poisons that are clipped to [0, 1]."""
+    splits = load("mnist5k")
+    x, y = theory_digits.pick(splits.x_train, splits.y_train, 8, [3])
+    x, eights = theory_digits.flat(x), np.array(y == 1)
+    d, texts = x[eights].mean(0) - x[~eights].mean(0), {}
+    ways = {"still": np.sign(d), "corner": theory.signs(d), "bright": np.ones(len(d))}
+    for name, way in ways.items():
+        after = theory_digits.after_shift(x, eights, eps * way)
+        for learner, rule in (("mean", theory.mean_rule), ("ga", theory.ga_rule)):
+            chosen = rule(after, first.SIGMA) if learner == "ga" else rule(after)
+            pair = theory.boundary(after.d, after.base, chosen)
+            acr = theory.acr(*pair, x[eights].mean(0), np.cov(x[eights].T, bias=True))
+            texts[f"acr_{name}_{learner}"] = f"{acr:.3f}"
+    return texts
 
 
 def _held_out(splits):
