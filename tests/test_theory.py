@@ -202,7 +202,7 @@ def test_shift_gradient():
         assert not is_gradient(rule.B @ of_w, of_shift, v)  # planted: b does not move
 
 
-def test_small_attackers_feel_the_dual_norm():
+def test_small_attackers_and_dual_norm():
     """At v = 0, with m_t = m_+ and an isotropic test covariance, the gradient is known."""
     s = t.summarise(*two_classes())
     D = np.linalg.norm(s.d)
@@ -253,7 +253,7 @@ def test_offset_and_angle():
         assert np.isclose(angle, D / 2 * (s.d @ u / D / np.linalg.norm(u) - 1))
 
 
-def test_a_lost_radius_needs_another_boundary():
+def test_change_of_the_radius():
     """prop-change: for test points that are not Gaussian, and for boundaries of every kind."""
     rng, largest = np.random.default_rng(15), 0.0
     for _ in range(200):
@@ -274,7 +274,7 @@ def test_a_lost_radius_needs_another_boundary():
     assert t.acr_of_points(*away, points) > t.acr_of_points(*clean, points)
 
 
-def test_an_offset_transfers_radius_and_an_angle_destroys_it():
+def test_offset_transfers_and_angle_destroys():
     rng, s = np.random.default_rng(16), t.summarise(*two_classes())
     D = np.linalg.norm(s.d)
     for _ in range(30):

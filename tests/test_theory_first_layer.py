@@ -29,7 +29,7 @@ def with_one_more_point(x, y, shift, sigma, gamma):
 
 
 @pytest.mark.parametrize("target", [6, 20, 30])
-def test_a_penalised_intercept_is_a_point_without_noise(target):
+def test_penalty_is_one_more_point(target):
     x, y = two_classes(target=target)
     s = t.summarise(x, y)
     for shift in (0.0, 0.7, np.array([0.5, -1.0, 2.0])):
@@ -43,7 +43,7 @@ def test_a_penalised_intercept_is_a_point_without_noise(target):
     assert same_boundary(free, t.boundary(s.d, s.base, t.ga_rule(s, 0.4)))
 
 
-def test_the_share_that_a_penalised_intercept_keeps():
+def test_share_that_is_kept():
     x, y = two_classes(target=20)
     s, gamma, rng = t.summarise(x, y), 0.2, np.random.default_rng(22)
     B, a = t.ga_rule(s, 0.4).B, f.overall_mean(s, 0.9)
@@ -83,7 +83,7 @@ def test_the_margin_under_a_bright_poison():
     assert f.brightness_margin(2.0, 1.5, -1e4, 0.4, 0.05) == pytest.approx(1.0, abs=1e-3)
 
 
-def test_a_free_intercept_does_not_see_what_is_subtracted():
+def test_free_intercept_sees_no_shift():
     x, y = two_classes(target=8)
     s = t.summarise(x, y)
     pairs = [f.penalised_boundary(s, shift, 0.5, 0.0) for shift in (0.0, 0.5, 7.0)]
@@ -134,7 +134,7 @@ def test_descent_is_gradient_descent():
     assert same_boundary(end, t.boundary(s.d, s.base, t.ga_rule(s, sigma)))
 
 
-def test_what_early_stopping_has_of_the_brightness():
+def test_share_of_early_stopping():
     """(2) of prop-early: the sum over steps, from the residuals of a run of gradient descent."""
     D, r, M, tau = 2.0, 1.3, -6.0, 0.5
     H, m = moments(D, r, M, tau)
@@ -157,7 +157,7 @@ def test_what_early_stopping_has_of_the_brightness():
     assert share < 0.5  # in between it has less
 
 
-def test_subtracting_more_delays_the_brightness():
+def test_delay_by_subtraction():
     """(3) of prop-early: about 1 + M^2 times as many steps, at one step size."""
     D, r, tau, rate = 2.0, 1.3, 0.5, 1e-3
     steps = np.unique(np.geomspace(20, 3e7, 4000).astype(int))

@@ -41,7 +41,7 @@ def test_optimum_on_a_line():
 
 
 @pytest.mark.parametrize("r", [0.2, 0.7, 1.2])
-def test_where_the_second_optimum_appears_and_goes(r):
+def test_where_the_second_optimum_is(r):
     """(D - r)^2 and (D + r)^2 to half a per cent; D^2 - rD and D^2 + rD are far from both."""
     D = 1.5
     low, high = (D - r) ** 2, (D + r) ** 2
@@ -109,7 +109,7 @@ def is_only(v, left, candidates, d, c, apart):
     return min(margin(w, d, c) for w in far) > left + 1e-3 * apart**2
 
 
-def test_the_optimum_in_a_ball_is_the_only_one():
+def test_optimum_in_a_ball_is_unique():
     rng, d = np.random.default_rng(17), np.array([0.9, -0.5, 0.3])
     D, r = np.linalg.norm(d), 0.5
     ball = np.vstack([in_ball(rng, 4000, 3, r), [-r * d / D, r * d / D]])
@@ -122,7 +122,7 @@ def test_the_optimum_in_a_ball_is_the_only_one():
     assert np.allclose([margin(w, d, c) for w in ball[1:4000:2]], left, atol=1e-12)
 
 
-def test_traps_of_a_gradient_attack_in_any_dimension():
+def test_traps_in_any_dimension():
     """prop-trap-any: a saddle in the ball, a strict local minimum in the cube."""
     rng, d, r = np.random.default_rng(18), np.array([0.9, -0.5, 0.3]), 0.5
     D = np.linalg.norm(d)
@@ -196,7 +196,7 @@ def test_optimum_in_a_cube():
         t.best_shift_cube(d, 1.01 * D / np.sqrt(k), 0.0)
 
 
-def test_a_coordinate_without_a_difference_still_moves():
+def test_pixels_without_difference_move():
     """thm-optimum-cube where d_j = 0: the theorem needs +1 or -1 there, and 0 is no sign."""
     v, left = t.best_shift_cube(np.array([1.0, 0.0]), 0.3, 0.0)
     assert left == pytest.approx(0.3073, abs=5e-5)
@@ -214,7 +214,7 @@ def test_a_coordinate_without_a_difference_still_moves():
         assert not is_optimal(still, margin(still, d, c), corners, d, c)
 
 
-def test_a_black_background_costs_the_attacker_nothing():
+def test_black_background_costs_nothing():
     """cor-black: second order in the coordinate, and the box [0, 1] forbids one of two signs."""
     d, r = np.array([0.9, 0.0, -0.7, 0.0]), 0.3
     black = d == 0
@@ -295,7 +295,7 @@ def test_fraction():
 
 
 @pytest.mark.parametrize("s", [0.2, 0.8, 2.0])
-def test_no_fraction_takes_more_than_the_tangent(s):
+def test_fraction_below_the_tangent(s):
     """The right side of thm-fraction, with its Phi: it holds, and is attained as rho goes to 0."""
     d, eps = np.array([1.2, 0.9]), 1.0
     D = np.linalg.norm(d)
@@ -392,7 +392,7 @@ def test_floor_of_each_point():
 
 
 @pytest.mark.parametrize("others", [8, 16])
-def test_the_floor_of_each_point_is_exact_without_poison(others):
+def test_floor_of_points_without_poison(others):
     """An isotropic covariance that is not 1 and classes of other sizes pin every constant."""
     x = np.vstack([np.eye(2), -np.eye(2)] * ((8 + others) // 4)) * 0.9
     y = np.repeat([1, -1], [8, others])
@@ -406,7 +406,7 @@ def test_the_floor_of_each_point_is_exact_without_poison(others):
     assert t.margin_floor_points(by_hand, 1.0, 1.0, 1.0) == pytest.approx(0.188273, abs=5e-7)
 
 
-def test_how_far_single_points_spread_the_class():
+def test_spread_by_single_points():
     """omega of thm-floor-points: pairs moved apart attain the upper bound, together the lower."""
     x = np.zeros((20, 2))
     y = np.repeat([1, -1], [8, 12])
@@ -423,7 +423,7 @@ def test_how_far_single_points_spread_the_class():
     assert low == pytest.approx(sigma**2) and high > s.cov[0, 0] + sigma**2
 
 
-def test_more_noise_raises_the_floor_of_equal_classes():
+def test_floor_rises_with_noise():
     s = t.summarise(*two_classes(target=15, others=15, gap=4.0))
     floors = [t.margin_floor_points(s, sigma, 0.3, 0.5) for sigma in np.linspace(0.3, 4, 20)]
     assert min(floors) > 0 and (np.diff(floors) > 0).all()
