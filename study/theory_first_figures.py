@@ -224,10 +224,8 @@ def plot_drops():
         y = 100 * np.array([[d.drop, d.drop - d.low, d.high - d.drop] for d in found.values()])
         style = {"color": color, "marker": marker, "ls": dash, "capsize": 3, "label": label}
         axis.errorbar(list(found), y[:, 0], yerr=y[:, 1:].T, **style)
-    share = shares()
-    scale = 100 * drops(read("lenet"))[0.0].drop
-    label = "kept share times LeNet's loss at 0"
-    axis.plot(share.index, scale * share, color=GREY, ls=":", label=label)
+    share = 100 * shares()
+    axis.plot(share.index, share, color=GREY, ls=":", label="kept share of the closed form")
     axis.set(xlabel="subtracted from every pixel", ylabel="lost ACR (%)", ylim=(-5, 105))
     axis.legend(frameon=False, fontsize=8)
     figure.tight_layout()
@@ -246,6 +244,22 @@ def drops_table():
     lines.append({"classifier": "kept share, closed form", **kept})
     order = ["classifier", *kept, "seeds"]
     return pd.DataFrame(lines)[order].fillna("").style.hide(axis="index")
+
+
+def verdicts():
+    """What the ledger says of the rules on the first layer: rule, estimates and verdict."""
+    lines = json.loads((ROOT / "data" / "claims.json").read_text())
+    table = []
+    for line in lines:
+        if line["id"].startswith("first-layer"):
+            found = [_cell(cell) for cell in line["cells"]]
+            row = {"rule": line["rule"], "found (95 %)": "; ".join(found)}
+            table.append({**row, "verdict": line["verdict"]})
+    return pd.DataFrame(table).style.hide(axis="index")
+
+
+def _cell(cell):
+    return f"{cell['cell']}: {cell['estimate']:.2f} [{cell['low']:.2f}, {cell['high']:.2f}]"
 
 
 def _interval(drop):
