@@ -14,14 +14,15 @@ import textwrap
 import pandas as pd
 import yaml
 
-from study import grid
+from study import grid, theory_claims
 from study.results import ROOT, write_json
 from study.statistics import CONTROLS as CONTROLS
-from study.statistics import STATISTICS
+from study.statistics import STATISTICS as OF_GRID
 from study.statistics import published as published
 
 CLAIMS, LEDGER = ROOT / "data" / "claims.yaml", ROOT / "data" / "claims.json"
 PROFILES = ("paper", "laptop")
+STATISTICS = OF_GRID | theory_claims.STATISTICS
 
 
 def verdict(cells, missing, above=None, below=None):

@@ -16,6 +16,7 @@ from pacd.train import SCHEDULES
 from pacd.votes import PRECISIONS
 from study.parameters import (
     MOST,
+    MOST_WHOLE,
     Alpha,
     Checked,
     Count,
@@ -234,6 +235,46 @@ class LinearSettings(DataSettings):
     certify_points: Annotated[int, allowed("a whole number from 1 to 100", ge=1, le=100)]
     n: Count
     alpha: Alpha
+    threads: Threads
+    rows_file: RowsFile
+
+
+class FirstLayerSettings(DataSettings):
+    """notebooks/first_layer_theory.ipynb: constants subtracted from pixels, and a bright poison."""
+
+    target_class: Annotated[int, allowed("the number of a class, 0 or above", ge=0)]
+    others: Annotated[
+        list[Annotated[int, Field(ge=0)]],
+        AfterValidator(distinct),
+        allowed("one other class, such as [3], or empty for all", max_length=1),
+    ]
+    model: Annotated[Literal["linear", "lenet"], allowed("one of linear, lenet")]
+    subtract: Annotated[
+        list[Annotated[float, Field(ge=-MOST, le=MOST)]],
+        AfterValidator(distinct),
+        allowed("one or more distinct numbers, pixel units", min_length=1),
+    ]
+    divide: Positive
+    eps_linf: Annotated[float, allowed("a number between 0 and 1, pixel units", ge=0, le=1)]
+    sigma: Positive
+    seeds: Seeds
+    epochs: Count
+    batch: Count
+    lr: Positive
+    points: Count
+    n0: Count
+    n: Count
+    alpha: Alpha
+    gammas: Annotated[
+        list[Annotated[float, Field(ge=0, le=MOST)]],
+        AfterValidator(distinct),
+        allowed("distinct numbers, 0 or above"),
+    ]
+    steps: Annotated[
+        list[Annotated[int, Field(ge=1, le=MOST_WHOLE)]],
+        AfterValidator(distinct),
+        allowed("distinct whole numbers, 1 or above"),
+    ]
     threads: Threads
     rows_file: RowsFile
 

@@ -12,6 +12,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from pacd import losses
+from pacd.attack import Problem
 from pacd.hypergradient import SOLVERS
 from pacd.models import make_model
 from study import checkpoint, cost, grid
