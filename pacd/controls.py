@@ -72,8 +72,6 @@ LEARNED = {
     "class_wise_learned": (losses.gaussian, EASIER(class_wise=True)),
 }
 
-CONTROLS = (*PATTERNS, *LEARNED)
-
 
 def craft(problem, *, pattern, seed=0, steps=0, watch=None, checkpoint=NOTHING):
     """Poison of a pattern, with the promises of :func:`pacd.attack.poison`; no model is trained."""

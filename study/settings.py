@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from pacd.attack import METHODS
-from pacd.controls import CONTROLS
+from pacd.controls import LEARNED, PATTERNS
 from pacd.curation import CURATIONS
 from pacd.data import TORCHVISION
 from pacd.direct_search import SEARCHES
@@ -33,6 +33,7 @@ from study.parameters import (
     one_of,
 )
 
+CONTROLS = (*PATTERNS, *LEARNED)
 Evaluations = Annotated[
     float, allowed("a number of gradient evaluations, above 0 and at most 1e15", gt=0, le=1e15)
 ]

@@ -11,14 +11,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from pacd import controls
+from pacd.controls import LEARNED, PATTERNS
 from study.cost import DROP
 from study.intervals import acr, mean_interval, paired_drop, pairs
 from study.predict import predict_acr
 from study.results import manifest_path
 
 # Everything below the bilevel family against the ACR.
-CONTROLS = (*controls.CONTROLS, "accuracy")
+CONTROLS = (*PATTERNS, *LEARNED, "accuracy")
 
 
 class Cell(NamedTuple):

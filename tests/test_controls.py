@@ -11,6 +11,7 @@ from test_attack import TINY, linear, planted, problem_of
 from pacd import controls, losses
 from pacd.attack import Problem
 from pacd.train import train
+from study.settings import CONTROLS
 from study.setup import chosen_attack
 
 
@@ -25,7 +26,7 @@ def craft(name, splits, momentum=0.9, steps=8, seed=0, **budget):
     return chosen_attack(name, options)(problem, steps=steps, seed=seed)
 
 
-@pytest.mark.parametrize("name", controls.CONTROLS)
+@pytest.mark.parametrize("name", CONTROLS)
 def test_controls_have_the_attacks_budget(digits, name):
     index, images, trace = craft(name, digits, fraction=0.25)
     change = images - digits.x_train[index]
@@ -37,7 +38,7 @@ def test_controls_have_the_attacks_budget(digits, name):
     )
 
 
-@pytest.mark.parametrize("name", controls.CONTROLS)
+@pytest.mark.parametrize("name", CONTROLS)
 def test_controls_are_functions_of_their_seed_and_use_no_validation_data(digits, name):
     unreadable = replace(digits, x_val=torch.full_like(digits.x_val, float("nan")))
     first, again = craft(name, digits, steps=2)[1], craft(name, unreadable, steps=2)[1]
