@@ -1,4 +1,4 @@
-"""The certifier: its bound, its draws, its rows and its tricks. Probabilities are exact where they can be."""
+"""The certifier: its bound, draws, rows and tricks, with exact probabilities where they can be."""
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ W, SIGMA = torch.tensor([3.0, -4.0]), 0.5  # |W| = 5
 
 
 def linear(x):
-    """Class 1 where W . x > 0. At distance d from the boundary p = Phi(d / sigma), so the true radius is d."""
+    """Class 1 where W . x > 0; d from the boundary p = Phi(d / sigma), so the true radius is d."""
     score = x.flatten(1) @ W
     return torch.stack([-score, score], 1)
 
@@ -32,7 +32,7 @@ def counts(rows):
 
 
 def accepts(failures, runs, alpha):
-    """Could this many failures come from a procedure that fails with probability at most alpha? Exact, at level 1e-4."""
+    """Could so many failures come from one that fails with probability alpha? At level 1e-4."""
     return binomtest(failures, runs, alpha, alternative="greater").pvalue > 1e-4
 
 
@@ -94,7 +94,10 @@ def test_many_draws_find_the_true_radius():
 
 
 def test_guess_and_estimate_need_different_draws():
-    """At p = 1/2 any certificate is false. Independent draws give it with probability alpha at most, reused ones with more."""
+    """At p = 1/2 any certificate is false.
+
+    Independent draws give it with probability alpha at most, reused ones with more.
+    """
     generator, runs, n, alpha = np.random.default_rng(0), 20_000, 200, 0.05
     first, second = generator.binomial(n, 0.5, runs), generator.binomial(n, 0.5, runs)
 

@@ -48,7 +48,8 @@ def test_the_notebooks_own_defaults_are_allowed():
         (
             "victim",
             {"seeds": [1, 1]},
-            "seeds must be one or more distinct whole numbers from 0 to a billion, such as 0,1,2, not \\[1, 1\\]$",
+            "seeds must be one or more distinct whole numbers from 0 to a billion, "
+            "such as 0,1,2, not \\[1, 1\\]$",
         ),
         ("victim", {"n": 0}, "n must be a whole number from 1 to a billion, not 0"),
         ("victim", {"n": True}, "n must be a whole number from 1 to a billion, not True"),
@@ -66,7 +67,8 @@ def test_the_notebooks_own_defaults_are_allowed():
         (
             "victim",
             {"poison_file": "a/b.npz", "rows_file": "a/b.csv"},
-            "rows_file must not be 'a/b.csv': its manifest would take the place of the poison file's",
+            "rows_file must not be 'a/b.csv': "
+            "its manifest would take the place of the poison file's",
         ),
         (
             "victim",
@@ -97,7 +99,8 @@ def test_the_notebooks_own_defaults_are_allowed():
         (
             "victim",
             {"normalisation": "center"},
-            "normalisation must be one of centred, none, mnist, not 'center'; did you mean 'centred'\\?",
+            "normalisation must be one of centred, none, mnist, not 'center'; "
+            "did you mean 'centred'\\?",
         ),
         ("victim", {"noise_seed": 2**31}, "noise_seed must be a whole number from 0 to 2147483647"),
         (
@@ -208,10 +211,10 @@ def test_options_reach_the_loss_as_they_were_given():
     }
 
 
-@pytest.mark.parametrize("architecture, side", [("lenet", 15), ("vgg", 15), ("cnn", 3)])
-def test_images_that_are_too_small_for_a_network(architecture, side, tmp_path):
+@pytest.mark.parametrize("architecture, largest", [("lenet", 15), ("vgg", 15), ("cnn", 3)])
+def test_images_that_are_too_small_for_a_network(architecture, largest, tmp_path):
     """The smallest that it takes is a pixel larger."""
-    for side, fits in ((side, False), (side + 1, True)):
+    for side, fits in ((largest, False), (largest + 1, True)):
         x, y = np.zeros((20, side, side), np.uint8), np.arange(20) % 2
         np.savez(tmp_path / "small.npz", x_train=x, y_train=y, x_test=x, y_test=y)
         change = {
@@ -225,7 +228,8 @@ def test_images_that_are_too_small_for_a_network(architecture, side, tmp_path):
         else:
             with pytest.raises(
                 SettingsError,
-                match=f"^architecture must be one for images of 1x{side}x{side} .*, not '{architecture}' \\(.*size",
+                match=f"^architecture must be one for images of 1x{side}x{side} .*, "
+                f"not '{architecture}' \\(.*size",
             ):
                 setup(settings)
 
@@ -250,7 +254,8 @@ def test_a_class_that_a_part_of_the_data_lacks(tmp_path, part, size):
     )
     with pytest.raises(
         DataError,
-        match=f"^target_class must have {part} images, and .*set.npz has none of class 2 among its {size}.$",
+        match=f"^target_class must have {part} images, "
+        f"and .*set.npz has none of class 2 among its {size}.$",
     ):
         setup(settings)
 
