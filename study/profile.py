@@ -131,10 +131,11 @@ def _sentence(error):
     place = [part for part in loc if isinstance(part, str) and part[0] not in "<["]
     if kind == "value_error":
         wrong = str(error["ctx"]["error"])
-    elif kind in ("extra_forbidden", "invalid_key") or loc[-1:] == ("[key]",):
+    elif kind == "extra_forbidden" or loc[-1:] == ("[key]",):
         name = place.pop()
-        name = name if kind == "extra_forbidden" else given
         wrong = f"may hold {_known(loc, place)}, not {name!r}"
+    elif kind == "invalid_key":
+        wrong = f"may hold {_known(loc, place)}, not {given!r}"
     elif kind == "missing":
         name = place.pop()
         wrong = f"must hold {name!r}"

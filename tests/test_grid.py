@@ -54,7 +54,7 @@ WRONG_BLOCKS = [
     ("victim: {1: 2}", "mine.yaml: victim must hold names with their values, not {1: 2}."),
     ("experiments: [1]", "mine.yaml: experiments must hold names with their values, not [1]."),
     ("trainers: 1", f"mine.yaml: trainers must hold {', '.join(TRAINERS)}, not 1."),
-    ("experiments: {one: {1: 2}}", "mine.yaml: experiments: one may hold victim, poison, not 1"),
+    ("experiments: {one: {1: 2}}", "mine.yaml: experiments: one may hold victim, poison, not 1."),
     ("experiments: {one: []}", "mine.yaml: experiments: one must hold victim, poison, not None."),
     (
         "experiments: {one: {victim: 3}}",
