@@ -40,13 +40,13 @@ def test_drops_stand_where_they_are(rows):
     assert lines(axis, "o")[0].get_color() == style.TRAINER_COLOUR["gaussian"]
 
 
-def test_thick_line_is_over_victims_and_thin_over_points_too(rows):
-    table = drop_table(rows).iloc[:1]
+def test_thick_line_is_over_victims_and_thin_over_points_too():
+    ends = {"low": 0.1, "low_seeds": 0.3, "drop": 0.5, "high_seeds": 0.7, "high": 0.9}
+    table = pd.DataFrame([{"attack": "uniform", "trainer": "gaussian"} | ends])
     (axis,) = drops.drop_figure(table, ["attack"], threshold=None).axes
     by_width = {line.get_linewidth(): line.get_xdata() for line in lines(axis)[:2]}
-    cell = table.iloc[0]
-    np.testing.assert_allclose(by_width[1], [100 * cell["low"], 100 * cell["high"]])
-    np.testing.assert_allclose(by_width[4], [100 * cell["low_seeds"], 100 * cell["high_seeds"]])
+    np.testing.assert_allclose(by_width[1], [10, 90])
+    np.testing.assert_allclose(by_width[4], [30, 70])
 
 
 def test_sweep_is_in_order(rows):
