@@ -450,7 +450,7 @@ def test_certification_where_a_precision_is_missing():
 
 
 def test_cost_of_attack():
-    rows = pd.read_csv(ROOT / "data" / "benchmarks" / "attack_mnist.csv")
+    rows = pd.read_csv(ROOT / "data" / "results" / "laptop" / "cost_mnist.csv")
     solved = rows[(rows["kind"] == "solver") & (rows["case"] == "cg 20")]
     least = solved[solved["damping"] == solved["damping"].min()]
     assert number("cost_of_attack", "signs_cg") == round(100 * least["signs"].mean())

@@ -3,7 +3,7 @@
 import json
 
 from study.claims import LEDGER
-from study.numbers.shared import BENCHMARKS
+from study.grid import rows_files
 from study.tables import show_ledger
 
 PROFILE = "laptop"
@@ -47,7 +47,8 @@ def former_cost(lines, profile):
         line for line in lines if line["id"] == "tenth-of-the-cost" and line["profile"] == profile
     ]
     cost = line["cells"][0]["estimate"]
-    manifest = json.loads((BENCHMARKS / "attack_mnist.json").read_text())
+    path, *_ = rows_files(profile, "cost").values()
+    manifest = json.loads(path.with_suffix(".json").read_text())
     growth = manifest["parameters"]["growth"]
     return f"{cost:.2f} [{cost / growth:.2f}, {cost * growth:.2f}]"
 

@@ -7,13 +7,12 @@ from IPython.display import Markdown
 
 from study.drops import percent
 from study.figures.costs import SETTING_NAME, cost_figure, solver_figure
-from study.numbers.shared import BENCHMARKS
+from study.grid import rows_files
 from study.style import data_name, spaced
 from study.tables import without_index
 
 PROFILE = "laptop"
-EXPERIMENTS = ()
-RUNS = ("attack_mnist", "attack")  # real MNIST first; the embedded digits are the smaller run
+EXPERIMENTS = ("cost",)  # real MNIST first; the embedded digits are the smaller run
 DROP = 0.3  # the paper's
 PASSES = {
     "gradient": "gradient of the training loss",
@@ -26,7 +25,7 @@ SOLVED = ["evaluations", "residual", "cosine", "error", "signs"]
 
 def benchmarks():
     """The runs of the benchmark that are there: a dict of tables by kind, and ``parameters``."""
-    paths = [BENCHMARKS / f"{name}.csv" for name in RUNS]
+    paths = rows_files(PROFILE, *EXPERIMENTS).values()
     return [_benchmark(path) for path in paths if path.exists()]
 
 

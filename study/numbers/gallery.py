@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from pacd import data, poison_file
+from study.distortion import distortion, ssim
 from study.figures.patterns import examples_figure, mean_figure, misled_figure
-from study.intervals import by_seed, distortion, mean_interval, ssim
+from study.intervals import by_seed, mean_interval
 from study.numbers.shared import load
 from study.results import ROOT
 from study.tables import without_index

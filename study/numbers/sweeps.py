@@ -1,9 +1,9 @@
 """How much poison, and in how many bits."""
 
-from study.claims import rounding
 from study.drops import drop_table, percent, whole
 from study.figures.drops import sweep_figure
 from study.numbers.shared import load
+from study.statistics import rounding
 from study.tables import show_drops
 
 PROFILE = "laptop"

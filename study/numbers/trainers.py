@@ -1,12 +1,12 @@
 """Three robust trainers at three noise levels."""
 
-from study.claims import published
 from study.drops import drop_table, headline, in_order_of_trainers, verdict
 from study.figures.curves import curve_figure, probit_figure
 from study.figures.drops import drop_figure
 from study.intervals import mean_interval, point_at_cap
 from study.numbers.shared import claim, load, predicted_acrs, predicted_drop
 from study.predict import predict_acr
+from study.statistics import published
 from study.tables import show_beyond, show_drops, show_published
 
 PROFILE = "laptop"
