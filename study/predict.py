@@ -6,6 +6,7 @@ above that their p_A lies, the counts do not say; the smoothness does. So this i
 What is certified, :mod:`pacd.certify` says.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -67,9 +68,10 @@ def predict_acr(rows, n=100_000, alpha=0.001, *, level=0.95, resamples=40, seed=
         posterior = fit_to * density
         return posterior @ values / posterior.sum(1)
 
-    radii = predicted(fit_density(fit_to))
+    density = fit_density(fit_to)
+    radii = predicted(density)
     acr = (sigma * radii).sum() / len(rows)
-    points = (sigma**2 * (predicted(fit_density(fit_to), square) - radii**2)).sum() / len(rows) ** 2
+    points = (sigma**2 * (predicted(density, square) - radii**2)).sum() / len(rows) ** 2
     generator = np.random.default_rng(seed)
     samples = (generator.integers(len(right), size=len(right)) for _ in range(resamples))
     refits = [
@@ -103,6 +105,7 @@ def fit_density(fit_to):
     return softmax(basis @ minimize(loss, np.zeros(DEGREE), jac=True, method="L-BFGS-B").x)
 
 
+@cache
 def radius_moment(n, alpha, power, slices=100):
     """E[(radius / sigma)^power] over the counts of n draws, at each t of the grid.
 
