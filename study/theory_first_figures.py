@@ -25,6 +25,8 @@ RUNS = {
     "lenet_long": ("LeNet, thirty epochs", ORANGE, "v", "--"),
     "linear": ("linear softmax, thirty epochs", GREEN, "^", "-"),
     "converged": ("linear softmax, a thousand epochs", VERMILION, "s", "--"),
+    "converged_fast": ("the same, thirty times the step size", BLUE, "o", ":"),
+    "linear_half": ("thirty epochs, divided by 0.5", GREY, "x", "none"),
 }
 
 

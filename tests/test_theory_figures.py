@@ -16,6 +16,7 @@ from study import theory_figures as figures
 from study.numbers import theory as numbers
 
 CHAPTER = Path(__file__).resolve().parents[1] / "book" / "theory"
+RESULTS = theory_plots.ROOT / "data" / "results" / "theory"
 CHANGE = """
 const e = document.getElementById(arguments[0]);
 e.value = arguments[1];
@@ -262,13 +263,20 @@ def test_what_clipping_makes_of_three_poisons():
     assert acr[2][1] == pytest.approx(exact, abs=6e-4)
 
 
-def test_numbers_of_the_first_layer():
-    found = numbers.first_layer_page()
-    rows = pd.read_csv(theory_plots.ROOT / "data/results/theory/first_layer_lenet.csv")
-    radius = rows.groupby(["subtract", "attack"])["radius"].mean().unstack()
+@pytest.mark.parametrize("run", theory_first_figures.RUNS)
+def test_numbers_of_the_first_layer(run):
+    path, found = RESULTS / f"first_layer_{run}.csv", numbers.first_layer_page()
+    if not path.exists():
+        assert f"{run}_0" not in found
+        return
+    radius = pd.read_csv(path).groupby(["subtract", "attack"])["radius"].mean().unstack()
     lost = 100 * (1 - radius["uniform"] / radius["none"])
-    for shift in (0.0, 0.1307, 0.25, 0.5, 1.0):
-        assert found[f"lenet_{shift:g}"] == f"{lost[shift]:.0f}"
+    said = {shift: found[f"{run}_{shift:g}"] for shift in lost.index}
+    assert said == {shift: f"{value:.0f}" for shift, value in lost.items()}
+
+
+def test_brightness_as_the_learner_weighs_it():
+    found = numbers.first_layer_page()
     x, y, _ = digit_moments()
     x[y == 1] = np.clip(x[y == 1] + 0.1, 0, 1)
     B = np.linalg.inv(t.summarise(x, y).cov + 0.25 * np.eye(784))

@@ -140,9 +140,6 @@ def first_layer_page():
         texts[f"{run}_seeds"] = str(rows["seed"].nunique())
         for t, drop in first.drops(rows).items():
             texts[f"{run}_{t:g}"] = f"{100 * drop.drop:.0f}"
-    scaled = first.read("linear_half")
-    if scaled is not None:
-        texts["half"] = f"{100 * first.drops(scaled)[0.0].drop:.0f}"
     return {**texts, **_closed_form(), "brightness": f"{weighed_brightness():.3f}"}
 
 
