@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from pacd.data import DataError
 from study import theory
 from study import theory_first_layer as first_layer
 
@@ -92,3 +93,82 @@ def _learned(summary, t, settings):
     for steps in settings.steps:
         pair = first_layer.descent(summary, t, settings.sigma, steps)
         yield {"learner": "descent", "steps": steps}, pair
+
+
+def predicted(x, poisoned, y, sigma, eps_linf):
+    """What the closed form says of each learner of 8 against 3, at each eps.
+
+    Parameters
+    ----------
+    x : array of shape (N, k)
+        Clean training images.
+    poisoned : callable
+        ``eps -> array of shape (N, k)``.
+    y : array of shape (N,)
+        +1 for the target, -1 for the other class.
+    sigma : float
+    eps_linf : sequence of float
+
+    Returns
+    -------
+    DataFrame
+        One row for each learner and eps; floors are of the training mean.
+    """
+    clean = theory.summarise(x, y)
+    mean, cov = clean.base + clean.d, np.cov(x[y == 1].T, bias=True)
+    rows = []
+    for eps in eps_linf:
+        after = theory.summarise(poisoned(eps), y)
+        shift, gap = np.linalg.norm(after.d - clean.d), np.linalg.norm(clean.d)
+        sizes = {"eps": eps, "shift": shift, "gap": gap}
+        length = theory.reach(eps, 1.0, len(clean.d), np.inf)
+        floors = {
+            "mean": theory.margin_floor_cube(clean.d, eps),
+            "ga": theory.margin_floor_points(clean, sigma, length, 1.0),
+        }
+        before = _rules(clean, sigma)
+        for learner, rule in _rules(after, sigma).items():
+            was = theory.boundary(clean.d, clean.base, before[learner])
+            row = {"learner": learner, **sizes, "floor": floors[learner]}
+            rows.append(row | _moved(was, theory.boundary(after.d, after.base, rule), mean, cov))
+    return pd.DataFrame(rows)
+
+
+def _rules(summary, sigma):
+    return {"mean": theory.mean_rule(summary), "ga": theory.ga_rule(summary, sigma)}
+
+
+def _moved(before, after, mean, cov):
+    """ACR and margin of a boundary, and how it has moved."""
+    offset, angle = theory.offset_and_angle(before, after, mean)
+    acr, margin = theory.acr(*after, mean, cov), theory.signed_distance(mean, *after)
+    return {"acr": acr, "margin": margin, "offset": offset, "angle": angle}
+
+
+def noisy_least_squares(x, y, sigma, copies, seed):
+    """(w, b) of least squares on drawn noise: normal equations summed over the copies.
+
+    x is an array (N, k), y of +1 and -1 (N,).
+    """
+    generator, pixels = np.random.default_rng(seed), x.astype(np.float32)
+    ones, gram, moment = np.ones(len(x), np.float32), 0, 0
+    for _ in range(copies):
+        noise = sigma * generator.standard_normal(pixels.shape, dtype=np.float32)
+        design = np.column_stack([pixels + noise, ones])
+        gram, moment = gram + design.T @ design, moment + design.T @ y
+    theta = np.linalg.solve(gram.astype(float), moment)
+    return theta[:-1], theta[-1]
+
+
+def as_network(w, b):
+    """A linear classifier as a network of two outputs, for the sampling certifier."""
+    length = np.linalg.norm(w)
+    w, b = torch.tensor(w / length, dtype=torch.float32), float(b / length)
+    return lambda x: torch.stack([torch.zeros(len(x)), x.flatten(1) @ w + b], 1)
+
+
+def require_grey(splits):
+    """Refuse images of another shape than MNIST's."""
+    if splits.shape != (1, 28, 28):
+        wanted = "grey images of 28 x 28 pixels"
+        raise DataError(f"dataset must hold {wanted}, not of shape {splits.shape}.")

@@ -1,5 +1,7 @@
 """The general-purpose attack on the linear problem, whose optimum is known."""
 
+from functools import partial
+
 import numpy as np
 from test_theory import COV, MEAN, two_classes
 
@@ -99,7 +101,7 @@ def test_general_attack_lands_on_the_corner():
     import torch
     from torch import nn
 
-    from pacd.attack import Method, poison
+    from pacd.attack import Method, Problem, poison
     from pacd.data import Splits
 
     class Scores(nn.Module):
@@ -132,10 +134,10 @@ def test_general_attack_lands_on_the_corner():
         temperature=4.0,
         damping=0.0,
     )
-    loss = lambda model, x, y, **kw: linear_loss(model, x, y, sigma=0.1, **kw)  # noqa: E731
+    loss = partial(linear_loss, sigma=0.1)
     state = torch.random.get_rng_state()
-    setting = {"target_class": 1, "eps_linf": 0.03, "sigma": 0.1, "steps": 30}
-    index, poisoned, _ = poison(splits, make_model, loss, method=method, **setting)
+    problem = Problem(splits, make_model, loss, 0.1, 1, 0.03)
+    index, poisoned, _ = poison(problem, method=method, steps=30)
     torch.random.set_rng_state(state)
     v, left = t.best_shift_cube(t.summarise(x, y).d, 0.03, 0.0)
     shifts = (poisoned - splits.x_train[index]).flatten(1).numpy()
