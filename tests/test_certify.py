@@ -329,3 +329,20 @@ def test_impossible_networks_are_refused(images):
         certify(linear, x, y, 0.5, precision="float16")
     with pytest.raises(ValueError, match="nn.Module"):
         certify(linear, x, y, 0.5, precision="bfloat16")
+
+
+class Shifted(nn.Sequential):
+    """A Sequential in name, whose forward is its own."""
+
+    def forward(self, x):
+        return super().forward((x - 0.5) / 0.5)
+
+
+def test_a_sequence_with_its_own_forward_is_certified_whole(images):
+    torch.manual_seed(0)
+    model = Shifted(nn.Flatten(), nn.Linear(784, 10)).eval()
+    rows = certify(model, *images, 0.5, n=300, n0=30)
+    whole = certify(lambda z: model(z), *images, 0.5, n=300, n0=30)
+    assert np.abs(counts(rows) - counts(whole)).sum() <= 2
+    plain = certify(nn.Sequential(*model), *images, 0.5, n=300, n0=30)
+    assert np.abs(counts(rows) - counts(plain)).sum() > 100  # another network
