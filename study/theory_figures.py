@@ -8,17 +8,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from study import theory
+from study.style import BLUE, GREY, VERMILION
 from study.theory_sliders import controls, mimebundle
-
-# Okabe and Ito's palette: told apart with any colour vision; symbols and dashes repeat it.
-BLUE, ORANGE, GREEN, VERMILION, PURPLE, GREY = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#CC79A7",
-    "#767676",
-)
 
 # The example: a smaller target class, and a covariance that is not isotropic, so that the boundary
 # can both move and turn.

@@ -12,10 +12,10 @@ import statistics
 import subprocess
 import sys
 import tokenize
-from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
+from pacd.data import ROOT
+
 SILENT = {
     tokenize.COMMENT,
     tokenize.NL,

@@ -3,15 +3,14 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from pacd.data import ROOT
 from study.parameters import SettingsError
 from study.settings import AuditSettings
 
-ROOT = Path(__file__).resolve().parents[1]
 TINY = {
     "hidden": 8,
     "train_size": 300,

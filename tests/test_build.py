@@ -4,12 +4,11 @@ import importlib.util
 import os
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from pacd.data import ROOT
 
 
 def imported(path):

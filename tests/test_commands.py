@@ -21,8 +21,8 @@ import pytest
 from scipy.stats import norm
 
 from pacd import data
+from pacd.data import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "book" / "rerun").glob("*.md"))
 FENCE = re.compile(
     r"^```(?P<language>\S+)(?: \w+)?\n"

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pacd import losses
 from pacd.attack import Problem
+from pacd.data import ROOT
 from pacd.hypergradient import SOLVERS
 from pacd.models import make_model
 from study import checkpoint, cost, grid
@@ -20,7 +20,6 @@ from study.cost import Parts
 from study.evaluations import Count, unit_costs
 from study.settings import CostSettings
 
-ROOT = Path(__file__).resolve().parents[1]
 FEW = {
     "clean_batch": 40,
     "poison_batch": 20,

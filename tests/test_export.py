@@ -14,12 +14,11 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from pacd import data, poison_file
+from pacd.data import ROOT
 from pacd.poison_file import PoisonError
 from study import export as exporting
 from study.export import export, hash_npz, hash_pngs, png_names
 from study.verify import main, verify
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -3,16 +3,15 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import beta, norm
 
+from pacd.data import ROOT
 from study.results import read_rows
 
-ROOT = Path(__file__).resolve().parents[1]
 TINY = {"train_size": 600, "threads": 1, "sigma": 0.25, "target_class": 3}
 VICTIM = {**TINY, "epochs": 3, "n": 130, "points": 12, "certify_batch": 50}
 POISON = {**TINY, "steps": 2, "attack_options": {"warmup": 2, "draws": 2}}

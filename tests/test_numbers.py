@@ -17,11 +17,11 @@ import pandas as pd
 import pytest
 import yaml
 
+from pacd.data import ROOT
 from study import grid, numbers
 from study.numbers import shared
 from study.results import write_poison
 
-ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
 RESULTS = ROOT / "data" / "results"
 FENCE = re.compile(r"^```\{code-cell\} ipython3\n(.*?)^```$", re.M | re.S)

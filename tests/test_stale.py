@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from pacd.data import ROOT
+
 METHOD = sorted(path.name for path in (ROOT / "pacd").glob("*.py"))
 # A run of each kind, and coloured images that a rule makes.
 PROFILE = """
