@@ -14,7 +14,7 @@ from study import theory, theory_digits
 from study import theory_first_layer as first_layer
 from study.intervals import paired_drop
 from study.results import ROOT
-from study.theory_figures import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION
+from study.style import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION
 from study.theory_sliders import controls, mimebundle
 
 SUBTRACT = np.array([0.0, 0.1307, 0.2, 0.25, 0.35, 0.5, 0.75, 1.0])

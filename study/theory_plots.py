@@ -9,7 +9,7 @@ import pandas as pd
 from study import theory
 from study.intervals import mean_interval
 from study.results import ROOT, manifest_path
-from study.theory_figures import BLUE, GREEN, GREY, PURPLE, VERMILION
+from study.style import BLUE, GREEN, GREY, PURPLE, VERMILION
 
 EPS_LABEL = "$\\epsilon$ (L-inf, pixel units)"
 MODELS = {
