@@ -30,6 +30,7 @@ from study.settings import (
     AuditSettings,
     CostSettings,
     CuratorSettings,
+    FirstLayerSettings,
     LinearSettings,
     PoisonSettings,
     ShortcutSettings,
@@ -44,6 +45,7 @@ SETTINGS = {
     "cost": CostSettings,
     "shortcut": ShortcutSettings,
     "linear_vs_lenet": LinearSettings,
+    "first_layer_theory": FirstLayerSettings,
     "audit": AuditSettings,
 }
 ROWS_NOTEBOOKS = tuple(name for name in SETTINGS if name != "poison")

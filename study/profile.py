@@ -12,7 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Tag,
 from pacd.losses import TRAINERS
 from study.parameters import SettingsError
 
-ANALYSES = ("cost", "shortcut", "linear_vs_lenet", "audit")  # notebooks of runs beside the victims
+# Notebooks of runs beside the victims.
+ANALYSES = ("cost", "shortcut", "linear_vs_lenet", "first_layer_theory", "audit")
 
 
 def _named(content):
@@ -34,7 +35,8 @@ def _listed(blocks):
     return (blocks or [None]) if isinstance(blocks, list) else [blocks]
 
 
-Parameters = Annotated[dict[str, Any], BeforeValidator(_given)]
+Axes = Annotated[dict[str, Any], BeforeValidator(_given)]
+Parameters = Annotated[dict[str, Any], BeforeValidator(_named)]
 
 
 class Part(BaseModel):
@@ -46,8 +48,8 @@ class Part(BaseModel):
 class Pair(Part):
     """Parameters of victims and of their poison."""
 
-    victim: Parameters = {}
-    poison: Parameters = {}
+    victim: Axes = {}
+    poison: Axes = {}
 
 
 class Analysis(Part):
@@ -76,9 +78,9 @@ class Profile(Part):
     """A whole profile; see :mod:`study.grid` for what it means."""
 
     kept: bool = False
-    data: Parameters = {}
-    victim: Parameters = {}
-    poison: Parameters = {}
+    data: Axes = {}
+    victim: Axes = {}
+    poison: Axes = {}
     trainers: dict[Literal[tuple(TRAINERS)], Pair] = {}
     experiments: Annotated[dict[str, Blocks], BeforeValidator(_named)] = {}
 

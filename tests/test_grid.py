@@ -115,6 +115,7 @@ WRONG_ANALYSES = [
     (
         analysis("costs", ROWS, ""),
         "mine.yaml: experiments: one: notebook must be one of cost, shortcut, linear_vs_lenet, "
+        "first_layer_theory, "
         "audit, not 'costs'.",
     ),
     (

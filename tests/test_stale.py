@@ -30,6 +30,9 @@ experiments:
     poison: {attack: uniform}
   cost: {notebook: cost, parameters: {rows_file: data/results/smoke/cost.csv}}
   linear: {notebook: linear_vs_lenet, parameters: {rows_file: data/results/elsewhere/linear.csv}}
+  first:
+    notebook: first_layer_theory
+    parameters: {others: [], rows_file: data/results/elsewhere/first.csv}
   audit: {notebook: audit, parameters: {rows_file: data/results/smoke/audit.csv}}
 """
 JOBS = {
@@ -39,6 +42,7 @@ JOBS = {
     "shortcut": 1,
     "cost": 1,
     "linear_vs_lenet": 1,
+    "first_layer_theory": 1,
     "audit": 1,
 }
 PAPERMILL = f"""#!{sys.executable} -S
