@@ -220,8 +220,13 @@ def first_cell(page):
 
 def first_cells(folder):
     """Lengths of the first code cells of the pages that have one."""
-    firsts = {path.stem: first_cell(path.read_text()) for path in tracked(folder / "book", ".md")}
-    return {page: len(lines) for page, lines in firsts.items() if lines is not None}
+    book = folder / "book"
+    firsts = {path: first_cell(path.read_text()) for path in tracked(book, ".md")}
+    return {
+        str(path.relative_to(book).with_suffix("")): len(lines)
+        for path, lines in firsts.items()
+        if lines is not None
+    }
 
 
 def long_first_cells(folder, most=8, median=3):

@@ -58,6 +58,14 @@ def test_the_curves_area_is_the_auc():
     )
 
 
+def test_delong_interval_of_a_hand_made_score():
+    """2 and 4 are above 0.5 and 1 of the others; 1, 2 and 3 are below 1, 0.75 and 0.5 of them."""
+    found = auc([1, 2, 2, 3, 4], [False, True, False, False, True], level=0.5)
+    variance = np.var([0.5, 1], ddof=1) / 2 + np.var([1, 0.75, 0.5], ddof=1) / 3
+    half = norm.ppf(0.75) * np.sqrt(variance)
+    assert found == pytest.approx((0.75, 0.75 - half, 0.75 + half))
+
+
 def test_delong_interval_covers_at_its_level():
     """Two normal groups one standard deviation apart have AUC Phi(1 / sqrt 2)."""
     rng, truth, hits = np.random.default_rng(0), norm.cdf(np.sqrt(0.5)), 0
@@ -104,6 +112,13 @@ def test_exchangeable_images_are_not_told_apart(blobs, name):
     score = DETECTORS[name](x, y, lambda: network)
     assert score.shape == (600,)
     assert abs(auc(score[rows], chosen(100, 200)).auc - 0.5) < 3.5 * np.sqrt(201 / (12 * 100 * 100))
+
+
+def test_an_image_is_no_neighbour_of_its_own():
+    """On a line: two neighbours with different labels, two with the same; and then all others."""
+    x, y = torch.tensor([0.0, 1.0, 10.0, 11.0]).view(4, 1, 1, 1), torch.tensor([0, 1, 0, 0])
+    assert curation.neighbours(x, y, k=1).tolist() == [1, 1, 0, 0]
+    assert curation.neighbours(x, y).tolist() == pytest.approx([1 / 3, 1, 1 / 3, 1 / 3])
 
 
 @pytest.mark.parametrize("name", ["knn_pixels", "knn_features", "high_loss"])

@@ -85,6 +85,33 @@ def test_no_more_false_successes_than_alpha():
     )  # planted: a bare majority counts as success
 
 
+def test_the_tests_of_a_point_share_alpha():
+    """Nine lost votes of nine have p = 2 / 2^9 = 0.0039: enough for one radius, not for four."""
+    x, y = at_distance(-5.0)
+    assert on_line(x, y, [0.0], n=9, alpha=0.004).tolist() == [0]
+    assert on_line(x, y, [0.0, 0.1, 0.2, 0.3], n=9, alpha=0.004).tolist() == [np.inf]
+
+
+def test_attacks_and_certificates_share_no_noise():
+    """Of black images the network sees the noise itself."""
+    seen = []
+
+    def watched(x):
+        seen.append(x.detach().flatten())
+        return linear(x)
+
+    def drawn(radius_of, *rest, **options):
+        seen.clear()
+        black = torch.zeros(1, 1, 2, 2)
+        radius_of(watched, black, torch.tensor([1]), *rest, n=50, classes=2, **options)
+        return torch.cat(seen).numpy()
+
+    attack = drawn(attacked, [0.0], seed=0)
+    assert len(np.intersect1d(attack, drawn(attacked, [0.0], seed=0))) > 200
+    for seed in range(3):
+        assert set(np.intersect1d(attack, drawn(certified, seed=seed))) <= {0.0}
+
+
 def test_linear_certificates_and_attacks_agree_and_doubled_radii_are_caught():
     x, y = at_distance(0.05, 0.2, 0.4)
     alpha, runs, inside, doubled = 0.1, 60, np.zeros(3), np.zeros(3)

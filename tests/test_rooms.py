@@ -209,15 +209,15 @@ def test_pages_begin_in_few_lines():
 
 
 def test_a_page_that_begins_with_code_is_found(tmp_path):
-    short = {f"book/{i}.md": page(3) for i in range(3)}
+    short = {f"book/{i}.md": page(3) for i in range(3)} | {"book/part/long.md": page(3)}
     pages = {**short, "book/long.md": page(8), "book/prose.md": "# No cell\n"}
     project(tmp_path, **pages)
-    assert rooms.first_cells(tmp_path) == {"0": 3, "1": 3, "2": 3, "long": 8}
+    assert rooms.first_cells(tmp_path) == {"0": 3, "1": 3, "2": 3, "long": 8, "part/long": 3}
     assert rooms.long_first_cells(tmp_path) == []
     project(tmp_path, **{"book/long.md": page(9)})
     assert rooms.long_first_cells(tmp_path) == ["long: 9 lines"]
     project(tmp_path, **{f"book/{i}.md": page(4) for i in range(3)} | {"book/long.md": page(1)})
-    assert rooms.long_first_cells(tmp_path) == ["the median is 4.0 lines"]
+    assert rooms.long_first_cells(tmp_path) == ["the median is 4 lines"]
 
 
 def test_core_cells_of_notebooks_are_short():
