@@ -17,7 +17,6 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import torch
-from pacd.sequential import decide, decisions
 from torch.utils.flop_counter import FlopCounterMode
 
 from pacd import data, losses
@@ -29,6 +28,7 @@ from pacd.votes import PRECISIONS, Votes, logits
 from study.intervals import acr, certified_accuracy
 from study.predict import predict_acr
 from study.results import ROOT, manifest, write_rows
+from study.sequential import decide, decisions
 from study.setup import certified_network
 
 CACHE = ROOT / "data" / "downloads" / "benchmark"
@@ -38,8 +38,7 @@ ROUNDS, POINTS, DRAWS = 5, 20, 1000  # of the speed measurement
 AGREE = 10_000  # draws a point of the ACR in each precision
 # Each adds one trick to those before it; the last one comes instead of bfloat16.
 TRICKS = {
-    "shared noise, cached first layers": {"channels_last": False},
-    "+ channels_last": {},
+    "shared noise, cached first layers, channels_last": {"compiled": False},
     "+ compiled": {"compiled": True},
     "+ bfloat16": {"compiled": True, "precision": "bfloat16"},
     "+ int8": {"compiled": True, "precision": "int8"},
@@ -191,9 +190,8 @@ def agreement(networks, x, y, sigma, batch):
             [logits(*votes.network, image[None], votes.lift(noise)).argmax(1) for image in votes.x]
         )
         said[f"votes equal, {precision}"] = (fast == bare).float().mean().item()
-        said[f"ACR, {precision}"] = acr(
-            certify(network, x, y, sigma, n=AGREE, batch=batch, precision=precision)
-        )
+        votes = Votes(network, x, 10, precision=precision, batch=batch)
+        said[f"ACR, {precision}"] = acr(certify(votes, y, sigma, n=AGREE))
     return said
 
 
@@ -201,31 +199,23 @@ def exact(model, x, y, sigma, device, batch):
     """The rows of 100,000 draws a point, kept in the cache because they take minutes."""
     path = CACHE / f"gaussian-{sigma}-{len(x)}-{EXACT['n']}-{EXACT['precision']}.csv"
     if not path.exists():
-        certify(model, x, y, sigma, batch=batch, **EXACT).to_csv(path, index=False)
+        votes = Votes(model, x, 10, precision=EXACT["precision"], batch=batch)
+        certify(votes, y, sigma, n=EXACT["n"]).to_csv(path, index=False)
     return pd.read_csv(path)
 
 
 def costs(model, splits, sigma, points, device, batch):
     """What deciding and predicting cost and say, beside the exact rows."""
-    some = torch.arange(
-        0, len(splits.x_test), len(splits.x_test) // points
-    )  # equally many of each class
+    # Equally many of each class.
+    some = torch.arange(0, len(splits.x_test), len(splits.x_test) // points)
     few = splits.x_test[some], splits.y_test[some]
     rows, radius = exact(model, *few, sigma, device, batch), 0.5 * sigma
-    decided = decide(
-        model,
-        splits.x_test,
-        splits.y_test,
-        sigma,
-        [radius],
-        batch=batch,
-        precision=EXACT["precision"],
-    )
-    cheap = certify(
-        model, *few, sigma, n=1900, n0=100, seed=1, batch=batch, precision=EXACT["precision"]
-    )
+    votes_at = partial(Votes, model, classes=10, precision=EXACT["precision"], batch=batch)
+    decided = decide(votes_at(splits.x_test), splits.y_test, sigma, [radius])
+    cheap = certify(votes_at(few[0]), few[1], sigma, n=1900, n0=100, seed=1)
     prediction = predict_acr(cheap, EXACT["n"])
     line = decisions(decided, [radius]).iloc[0]
+    shared = decisions(decided.iloc[some], [radius])["certified"][0]
     return {
         "ACR, certified, n = 100,000": acr(rows),
         "ACR, predicted": prediction.predicted_acr,
@@ -240,9 +230,7 @@ def costs(model, splits, sigma, points, device, batch):
         "certified at sigma / 2, decided": line["certified"],
         "undecided": line["undecided"],
         "certified at sigma / 2, exact points": certified_accuracy(rows, [radius])[0],
-        "certified at sigma / 2, decided, exact points": decisions(decided.iloc[some], [radius])[
-            "certified"
-        ][0],
+        "certified at sigma / 2, decided, exact points": shared,
         "wrong guesses": (rows["guess"] != rows["label"]).mean(),
     }
 

@@ -179,7 +179,7 @@ def _off(cell, published, names):
 
 
 def costs(profile):
-    """Minutes of every experiment's runs from their manifests, and with its missing runs.
+    """Minutes of every experiment's victims from their manifests, and with those still missing.
 
     A victim or a poison that several experiments share is counted in the first of them.
     """
@@ -188,7 +188,10 @@ def costs(profile):
     seconds = _mean_seconds(plan, manifests)
     counted, lines = set(), []
     for experiment, runs in plan.experiments.items():
-        new = [run for run in runs if run in plan.victims and run not in counted]
+        victims = [run for run in runs if run in plan.victims]
+        if not victims:  # an analysis, whose page says what it takes
+            continue
+        new = [run for run in victims if run not in counted]
         counted.update(new)
         made = {run: manifests[run] for run in new if run in manifests}
         poisons = _poison_seconds(plan, made, counted)
