@@ -75,16 +75,16 @@ class Method:
     val_batch : validation images in a step.
     hyper_batch : poison images that move in a step.
     solve_batch : clean images of other classes beside them in the Hessian and in the matched
-        gradient (the mixed derivative does not need them).
+    gradient (the mixed derivative does not need them).
     sign : sign steps (else Adam). step : length of a step.
     momentum : decay of the gradient that an image remembers.
     blur : standard deviation, in pixels, of a Gaussian blur of the gradient; neighbouring pixels
-        share their noise-ridden signs.
+    share their noise-ridden signs.
     class_wise : one pattern for all images.
     inner_steps, inner_lr, clean_batch, poison_batch : Adam steps of the model before each poison
-        step, and their batch.
+    step, and their batch.
     restart, warmup : poison steps between new models, and further inner steps of a new model
-        before it is used.
+    before it is used.
     """
 
     solver: Literal[(*SOLVERS, "matching")] = "identity"

@@ -22,9 +22,9 @@ class Search:
     """What a search may be told.
 
     order : patterns are signs of random sums of the cosines cos(pi i r) cos(pi j c), i + j < order,
-        of row r and column c in [0, 1].
+    of row r and column c in [0, 1].
     strokes : every second pattern brightens the whole background and keeps its signs for the
-        strokes, pixels above 0.5.
+    strokes, pixels above 0.5.
     epochs, batch, lr : of the short victims; their step size falls along a cosine.
     draws, temperature : of the soft radius.
     """

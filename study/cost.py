@@ -132,7 +132,7 @@ def until_dropped(snapshots, measure):
     measured : list of dict
         What was measured and what was spent.
     reached : dict or None
-        The first of them with a drop of :data:`DROP` or more.
+        The first of them with a drop of ``DROP`` or more.
     """
     measured, reached = [], None
     for snapshot in snapshots:

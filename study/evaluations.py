@@ -27,9 +27,9 @@ class Count:
     Parameters
     ----------
     loss : callable
-        ``loss(model, x, y, generator=..., ...)``; the attack takes :meth:`loss` in its place.
+        ``loss(model, x, y, generator=..., ...)``; the attack takes ``loss`` in its place.
     make_model : callable
-        ``seed -> torch.nn.Module``; the attack takes :meth:`make_model` in its place.
+        ``seed -> torch.nn.Module``; the attack takes ``make_model`` in its place.
     """
 
     def __init__(self, loss, make_model):

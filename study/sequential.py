@@ -103,7 +103,7 @@ def looks(blocks):
 
 
 def decisions(rows, radii):
-    """Shares of points at each radius, from rows of :func:`pacd.certify.decide`.
+    """Shares of points at each radius, from rows of :func:`decide`.
 
     ``certified`` is the certified accuracy, ``refuted`` holds wrong guesses too, and ``undecided``
     is what more draws could still add.

@@ -152,7 +152,7 @@ def show_published(cells, published, *more):
     Parameters
     ----------
     cells : iterable of study.claims.Cell
-        As :func:`study.claims.published` gives them.
+        As :func:`study.statistics.published` gives them.
     published : dict
         ACRs (pixel units) by "trainer sigma".
     more : str

@@ -39,10 +39,10 @@ def craft(splits, name="first_order", seed=0, steps=3, eps=0.1, **options):
     return chosen_attack(name, {**TINY, **options})(problem, steps=steps, seed=seed)
 
 
-def problem_of(splits, loss, eps_linf=0.1, **budget):
-    """The digits' problem: LeNet, sigma 0.5, class 8."""
+def problem_of(splits, loss, eps_linf=0.1, sigma=0.5, **budget):
+    """The digits' problem: LeNet, class 8."""
     make = partial(make_lenet, splits.shape)
-    return attack.Problem(splits, make, loss, 0.5, 8, eps_linf, **budget)
+    return attack.Problem(splits, make, loss, sigma, 8, eps_linf, **budget)
 
 
 def make_lenet(shape, seed):

@@ -73,7 +73,7 @@ def numbers(profile=PROFILE):
         "images": str(len(gallery.change)),
         "target": str(gallery.run["target_class"]),
         "eps": f"{gallery.eps:g}",
-        "levels": str(poison_file.levels(gallery.eps)),
+        "levels": str(poison_file.whole_steps(gallery.eps)),
         **of_distances(gallery),
         **of_yardsticks(gallery),
         **of_black(gallery),
@@ -98,7 +98,7 @@ def of_distances(gallery):
 def of_yardsticks(gallery):
     """The same of brightening every pixel, and of a flat eps on black."""
     original, _ = gallery.pairs
-    brighter = (original + poison_file.levels(gallery.eps) / 255).clip(max=1)
+    brighter = (original + poison_file.whole_steps(gallery.eps) / 255).clip(max=1)
     uniform = distortion(original, brighter)
     black = np.zeros((1, 1, *original.shape[2:]))
     return {
