@@ -104,9 +104,9 @@ def checkpoint(settings, *data):
     return Checkpoint(FOLDER / f"{name}.pt")
 
 
-def method_hash(folder=ROOT / "pacd"):
+def method_hash():
     """Hash of all that a result depends on beside its settings and data: the package ``pacd``."""
-    sources = (path.read_bytes() for path in sorted(folder.glob("*.py")))
+    sources = (path.read_bytes() for path in sorted((ROOT / "pacd").glob("*.py")))
     return hashlib.sha256(b"".join(sources)).hexdigest()
 
 

@@ -182,7 +182,7 @@ def test_costs_count_what_experiments_share_once(monkeypatch, tmp_path):
         facts = {"seconds": 60, "poison_seconds": 120, "device": "CPU"}
         (tmp_path / f"{name}.json").write_text(json.dumps(facts))
     experiments = {"first": ["a", "b"], "second": ["b", "c"]}
-    plan = grid.Grid("laptop", {}, victims, {}, experiments)
+    plan = grid.Grid("laptop", by_notebook={"victim": victims}, experiments=experiments)
     monkeypatch.setattr(grid, "load", lambda profile: plan)
     first, second = tables.costs("laptop").to_dict("records")
     assert (first["runs"], first["poisons, min"], first["victims, min"]) == (2, 2, 2)
