@@ -1,88 +1,91 @@
-"""Speed and cost of certification against the plain method.
+"""Speed of certification against the loops that others use.
 
-``python -m benchmarks.certify [--threads 2] [--points 50]``, from the root of the repository.
+``python -m benchmarks.certify [--threads 2]``, from the root of the repository.
 
-Three questions. Noisy forward passes per second of the plain loop, and after each trick. Draws per
-point until certified accuracy at half a sigma is decided. Error of the ACR predicted from 2,000
-draws a point against the one certified with 100,000. Prints tables, writes rows for the book, and
-ends with one line of JSON.
+Noisy forward passes per second of Cohen's loop and of ART's (where it is installed), each at its
+best batch, with the network as PyTorch lays it out and as we do; and of whole certificates by this
+study, set-up and compiling included. Prints a table, writes rows for the book, and ends with one
+line of JSON.
 """
 
 import argparse
 import json
 import time
 from functools import partial
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pacd import data, losses
-from pacd.certify import certify, noise_blocks
-from pacd.int8 import Int8, supported
+from pacd.certify import certify
+from pacd.counts import counts_of
+from pacd.int8 import Int8
 from pacd.models import make_model, split_affine
 from pacd.train import train
-from pacd.votes import PRECISIONS, Votes, logits
-from study.intervals import acr, certified_accuracy
-from study.predict import predict_acr
+from pacd.votes import Votes
 from study.results import ROOT, manifest, write_rows
-from study.sequential import decide, decisions
-from study.setup import certified_network
+from study.setup import quick_network
 
-CACHE = ROOT / "data" / "downloads" / "benchmark"
-SIGMAS = (0.25, 0.5, 0.75)
-EXACT = {"n": 100_000, "precision": "bfloat16"}
-ROUNDS, POINTS, DRAWS = 5, 20, 1000  # of the speed measurement
-AGREE = 10_000  # draws a point of the ACR in each precision
-# Each adds one trick to those before it; the last one comes instead of bfloat16.
-TRICKS = {
-    "shared noise, cached first layers, channels_last": {"compiled": False},
-    "+ compiled": {"compiled": True},
-    "+ bfloat16": {"compiled": True, "precision": "bfloat16"},
-    "+ int8": {"compiled": True, "precision": "int8"},
-}
+SIGMA, ROUNDS = 0.5, 3
+POINTS, FEW, MANY = 100, 2000, 20_000  # points, and draws of each: 200,000 and two million passes
+BATCHES = 50, 100, 250, 500, 1000
+PASSES = 20_000  # of a loop whose rate does not depend on how many there are
 
 
-def plain(model, x, sigma, n, batch=1000, classes=10):
-    """The usual loop: for each point its own noise, batch after batch, counted on the host."""
-    counts = np.zeros((len(x), classes), int)
+def cohen(model, x, n, batch):
+    """For each point its own noise, batch after batch, counted on the host (arXiv 1902.02918)."""
+    counts = np.zeros((len(x), 10), int)
     for point in range(len(x)):
         for start in range(0, n, batch):
             copies = x[point].repeat(min(batch, n - start), 1, 1, 1)
-            predictions = model(copies + torch.randn_like(copies) * sigma).argmax(1)
-            counts[point] += np.bincount(predictions.cpu().numpy(), minlength=classes)
+            winners = model(copies + torch.randn_like(copies) * SIGMA).argmax(1)
+            counts[point] += np.bincount(winners.cpu().numpy(), minlength=10)
     return counts
 
 
-def network(splits, sigma, device):
-    """A LeNet trained with Gaussian augmentation, from the cache where it was trained before."""
-    model, path = (
-        make_model("lenet", splits.shape, splits.classes, 0).to(device),
-        CACHE / f"gaussian-{sigma}.pt",
-    )
-    if path.exists():
-        model.load_state_dict(torch.load(path, map_location=device))
-    else:
-        train(
-            model,
-            splits.x_train,
-            splits.y_train,
-            partial(losses.gaussian, sigma=sigma),
-            epochs=20,
-            batch=100,
-            lr=0.001,
-        )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(model.state_dict(), path)
+def art(model, x, n, batch):
+    """The same with the Adversarial Robustness Toolbox."""
+    from art.estimators.certification.randomized_smoothing import PyTorchRandomizedSmoothing
+
+    loss, shape = nn.CrossEntropyLoss(), tuple(x.shape[1:])
+    said = {"sample_size": n, "scale": SIGMA, "alpha": 0.001, "device_type": "cpu"}
+    said["device_type"] = "gpu" if x.is_cuda else "cpu"
+    smooth = PyTorchRandomizedSmoothing(model, loss, shape, 10, clip_values=None, **said)
+    return smooth.certify(x.cpu().numpy(), n=n, batch_size=batch)
+
+
+def ours(precision, n, model, splits, x, y):
+    """Certificates as a notebook makes them, from the trained network to the rows."""
+    asked = SimpleNamespace(precision=precision, sigma=SIGMA, n=n, compiled=None)
+    pair = quick_network(asked, splits, len(x))(model)
+    return certify(Votes(model, x, 10, **pair), y, SIGMA, n=n, n0=1)
+
+
+def network(splits):
+    """A LeNet trained with Gaussian augmentation."""
+    model = make_model("lenet", splits.shape, 10, 0).to(splits.x_train.device)
+    recipe = {"epochs": 20, "batch": 100, "lr": 0.001}
+    loss = partial(losses.gaussian, sigma=SIGMA)
+    train(model, splits.x_train, splits.y_train, loss, **recipe)
     return model.eval()
 
 
-def precisions(model, splits, sigma, device):
-    """The networks that are certified, one for each precision that the device has."""
-    known = [name for name in PRECISIONS if name != "int8" or supported(device)]
-    return {name: certified_network(name, splits, sigma)(model) for name in known}
+def in_rows(model, splits):
+    """The same network as PyTorch lays it out by default."""
+    plain = make_model("lenet", splits.shape, 10, 0).to(splits.x_train.device)
+    plain.load_state_dict(model.state_dict())
+    return plain.to(memory_format=torch.contiguous_format).eval()
+
+
+def loops():
+    """The loops of others that are installed."""
+    known = {"Cohen's loop": cohen, "ART": art}
+    return known if find_spec("art") else {"Cohen's loop": cohen}
 
 
 def seconds(f):
@@ -95,27 +98,20 @@ def seconds(f):
     return time.perf_counter() - started
 
 
+@torch.inference_mode()
 def peak(precision, device, size=2048):
     """Operations per second of a large matrix product."""
-    a, b = (torch.randn(size, size, device=device).to(PRECISIONS[precision]) for _ in range(2))
-
-    def product():
-        return a @ b
-
+    a = torch.randn(size, size, device=device)
+    product = partial(torch.matmul, a, a)
     if precision == "int8":
-        layer, whole = (
-            Int8(torch.nn.Linear(size, size), 0, 1),
-            torch.zeros(size, size, dtype=torch.uint8),
-        )
-
-        def product():
-            return layer.multiply(
-                whole, layer.step, layer.zero, layer.weight, layer.steps, layer.bias
-            )
-
+        layer = Int8(nn.Linear(size, size), 0, 1)
+        whole = torch.zeros(size, size, dtype=torch.uint8)
+        told = layer.step, layer.zero, layer.weight, layer.steps, layer.bias
+        product = partial(layer.multiply, whole, *told)
     return 2 * size**3 / min(seconds(product) for _ in range(4))
 
 
+@torch.inference_mode()
 def operations(model, x):
     """Floating-point operations of one forward pass of one image."""
     with FlopCounterMode(display=False) as counter:
@@ -124,179 +120,95 @@ def operations(model, x):
 
 
 @torch.inference_mode()
-def speed(networks, x, sigma, batch):
-    """Noisy passes per second of every variant.
+def measured(model, splits, x, y):
+    """Seconds a pass of every variant in every round, ``{variant: [seconds]}``.
 
-    In rounds that take them in turn, so that other load meets all of them.
+    Rounds take the variants in turn, so that other load meets all of them.
     """
-    x, model = x[:POINTS], networks["float32"]
-    contiguous = (
-        make_model("lenet", x.shape[1:], 10, 0)
-        .to(x.device, memory_format=torch.contiguous_format)
-        .eval()
-    )
-    contiguous.load_state_dict(model.state_dict())
-    every, first = operations(model, x), operations(split_affine(model)[0], x)
-    points, noise = (
-        torch.arange(len(x), device=x.device),
-        partial(noise_blocks, x.shape[1:], sigma, DRAWS, (0, 1), x.device),
-    )
-    variants, precision = (
-        {"plain": lambda: plain(contiguous, x, sigma, DRAWS)},
-        {"plain": "float32"},
-    )
-    for name, tricks in TRICKS.items():
-        precision[name] = tricks.get("precision", "float32")
-        if precision[name] in networks:
-            votes = Votes(networks[precision[name]], x, 10, batch=batch, **tricks)
-            variants[name] = lambda votes=votes: [votes(block, points) for block in noise()]
-    for run in variants.values():
-        run()
-    times, peaks = {name: [] for name in variants}, {name: [] for name in networks}
+    draws = PASSES // 20
+    variants = {}
+    for layout, net in (("", in_rows(model, splits)), (", channels_last", model)):
+        for name, loop in loops().items():
+            tried = {b: partial(loop, net, x[:20], draws, b) for b in BATCHES}
+            variants[name + layout] = tried, PASSES
+    for label, precision, n in (
+        ("ours, 200,000 passes", "auto", FEW),
+        ("ours, two million", "auto", MANY),
+        ("ours, int8, two million", "int8", MANY),
+    ):
+        run = partial(ours, precision, n, model, splits, x, y)
+        variants[label] = {None: run}, n * len(x)
+    ours("mixed", FEW, model, splits, x[:1], y[:1])  # imports and the like
+    times = {name: [] for name in variants}
     for _ in range(ROUNDS):
-        for name, values in peaks.items():
-            values.append(peak(name, x.device))
-        for name, run in variants.items():
-            times[name].append(seconds(run))
-    table = pd.DataFrame(times).T / (len(x) * DRAWS)  # seconds a pass; (variants, rounds)
-    ratio = table.loc["plain"] / table
-    done = pd.Series(every - first + first / len(x), index=table.index).where(
-        table.index != "plain", every
-    )
-    best = pd.Series({name: np.max(peaks[precision[name]]) for name in variants})
+        for name, (tried, passes) in variants.items():
+            times[name].append(min(seconds(run) for run in tried.values()) / passes)
+    return times
+
+
+def table_of(times, peaks, work):
+    """A line for each variant: rate, ratio to the faster loop of others, share of the peak."""
+    table = pd.DataFrame(times).T  # (variants, rounds)
+    others = [name for name in table.index if "ours" not in name]
+    plain = table.loc[[name for name in others if "channels_last" not in name]].min()
+    laid_out = table.loc[others].min()
+    int8 = pd.Series({name: "int8" in name for name in table.index})
+    best = int8.map({True: peaks.get("int8", np.nan), False: peaks["float32"]})
+    done = pd.Series({name: work["whole" if name in others else "rest"] for name in table.index})
+    ratio = plain / table
     return pd.DataFrame(
         {
-            "samples per second": 1 / table.median(axis=1),
+            "passes per second": 1 / table.median(axis=1),
             "ratio": ratio.median(axis=1),
             "ratio, lowest round": ratio.min(axis=1),
             "ratio, highest round": ratio.max(axis=1),
+            "ratio to channels_last": (laid_out / table).median(axis=1),
             "share of peak": done / table.median(axis=1) / best,
         }
     )
 
 
 @torch.inference_mode()
-def agreement(networks, x, y, sigma, batch):
-    """For each precision the ACR, and the share of votes equal to the bare float32 forward's.
-
-    These are single votes on the same noise.
-    """
-    (noise,) = noise_blocks(x.shape[1:], sigma, 200, (9, 1), x.device)
-    bare = torch.stack([networks["float32"](image + noise).argmax(1) for image in x])
-    said = {}
-    for precision, network in networks.items():
-        votes = Votes(network, x, 10, precision=precision)
-        fast = torch.stack(
-            [logits(*votes.network, image[None], votes.lift(noise)).argmax(1) for image in votes.x]
-        )
-        said[f"votes equal, {precision}"] = (fast == bare).float().mean().item()
-        votes = Votes(network, x, 10, precision=precision, batch=batch)
-        said[f"ACR, {precision}"] = acr(certify(votes, y, sigma, n=AGREE))
-    return said
+def differing(model, splits, x, y):
+    """Of how many votes, and how many are another class's than in float32, by precision."""
+    counts = {p: counts_of(ours(p, FEW, model, splits, x, y)) for p in ("float32", "mixed", "int8")}
+    exact = counts.pop("float32")
+    said = {p: np.abs(votes - exact).sum() / 2 for p, votes in counts.items()}
+    return pd.DataFrame({"votes": exact.sum(), "moved": said}).astype(float)
 
 
-def exact(model, x, y, sigma, device, batch):
-    """The rows of 100,000 draws a point, kept in the cache because they take minutes."""
-    path = CACHE / f"gaussian-{sigma}-{len(x)}-{EXACT['n']}-{EXACT['precision']}.csv"
-    if not path.exists():
-        votes = Votes(model, x, 10, precision=EXACT["precision"], batch=batch)
-        certify(votes, y, sigma, n=EXACT["n"]).to_csv(path, index=False)
-    return pd.read_csv(path)
-
-
-def costs(model, splits, sigma, points, device, batch):
-    """What deciding and predicting cost and say, beside the exact rows."""
-    # Equally many of each class.
-    some = torch.arange(0, len(splits.x_test), len(splits.x_test) // points)
-    few = splits.x_test[some], splits.y_test[some]
-    rows, radius = exact(model, *few, sigma, device, batch), 0.5 * sigma
-    votes_at = partial(Votes, model, classes=10, precision=EXACT["precision"], batch=batch)
-    decided = decide(votes_at(splits.x_test), splits.y_test, sigma, [radius])
-    cheap = certify(votes_at(few[0]), few[1], sigma, n=1900, n0=100, seed=1)
-    prediction = predict_acr(cheap, EXACT["n"])
-    line = decisions(decided, [radius]).iloc[0]
-    shared = decisions(decided.iloc[some], [radius])["certified"][0]
-    return {
-        "ACR, certified, n = 100,000": acr(rows),
-        "ACR, predicted": prediction.predicted_acr,
-        "predicted, low": prediction.low,
-        "predicted, high": prediction.high,
-        "prediction error": prediction.predicted_acr / acr(rows) - 1,
-        "fewer evaluations, predicted": EXACT["n"] / 2000,
-        "points, exact": points,
-        "points, decided": len(decided),
-        "evaluations per point, decided": (decided["n0"] + decided["n"]).mean(),
-        "fewer evaluations, decided": EXACT["n"] / (decided["n0"] + decided["n"]).mean(),
-        "certified at sigma / 2, decided": line["certified"],
-        "undecided": line["undecided"],
-        "certified at sigma / 2, exact points": certified_accuracy(rows, [radius])[0],
-        "certified at sigma / 2, decided, exact points": shared,
-        "wrong guesses": (rows["guess"] != rows["label"]).mean(),
-    }
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rows", default=ROOT / "data" / "benchmarks" / "certify.csv")
+    options, started = parser.parse_args(), time.time()
+    torch.set_num_threads(options.threads)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    splits = data.load("mnist5k").to(device)
+    model, some = network(splits), slice(None, None, len(splits.x_test) // POINTS)
+    x, y = splits.x_test[some][:POINTS], splits.y_test[some][:POINTS]
+    whole, first = operations(model, x), operations(split_affine(model)[0], x)
+    work = {"whole": whole, "rest": whole - first + first / len(x)}
+    known = ("float32", "int8") if device == "cpu" else ("float32",)
+    peaks = {precision: peak(precision, device) for precision in known}
+    speed = table_of(measured(model, splits, x, y), peaks, work)
+    print(speed.round(3).to_string(), flush=True)
+    moved = differing(model, splits, x, y) if device == "cpu" else pd.DataFrame()
+    print(moved.to_string())
+    tables = [long("speed", speed), long("moved", moved)]
+    ran = {"threads": options.threads, "points": POINTS, "device": device, "sigma": SIGMA}
+    settings = SimpleNamespace(device=device, model_dump=lambda: ran)
+    write_rows(options.rows, pd.concat(tables), manifest(settings, started))
+    name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
+    said = {"ratio": speed["ratio"], "ratio_to_channels_last": speed["ratio to channels_last"]}
+    said = {key: column.round(2).to_dict() for key, column in said.items()}
+    print(json.dumps({**said, "device": f"{name}, {options.threads} threads"}))
 
 
 def long(kind, table):
     """Rows (kind, case, quantity, value) of a table with one line for each case."""
-    return (
-        table.rename_axis("case").reset_index().melt("case", var_name="quantity").assign(kind=kind)
-    )
-
-
-def measured(options, device, batch):
-    """The tables of the three questions, printed as they come: speed, agreement and cost."""
-    splits = data.load("mnist5k").to(device)
-    models = {sigma: network(splits, sigma, device) for sigma in SIGMAS}
-    networks = {sigma: precisions(model, splits, sigma, device) for sigma, model in models.items()}
-    fast = speed(networks[0.5], splits.x_test[:: len(splits.x_test) // POINTS], 0.5, batch)
-    print(fast.round(3).to_string(), flush=True)
-    some, equal, cost = (splits.x_test[::10], splits.y_test[::10]), {}, {}
-    for sigma in SIGMAS:
-        equal[f"sigma {sigma}"] = agreement(networks[sigma], *some, sigma, batch)
-    equal = pd.DataFrame(equal).T
-    print(equal.to_string(), flush=True)
-    for sigma, model in models.items():
-        cost[f"sigma {sigma}"] = costs(model, splits, sigma, options.points, device, batch)
-    cost = pd.DataFrame(cost).T
-    print(cost.T.round(4).to_string())
-    return {"speed": fast, "agreement": equal, "cost": cost}
-
-
-def summary(fast, cost, device, threads):
-    """The line of JSON at the end."""
-    name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
-    return {
-        "speedup_exact": round(fast["ratio"].iloc[-1], 2),
-        "speedup_exact_of": fast.index[-1],
-        "speedup_exact_float32": round(fast["ratio"]["+ compiled"], 2),
-        "speedup_exact_bfloat16": round(fast["ratio"]["+ bfloat16"], 2),
-        "speedup_by_trick": fast["ratio"].round(2).to_dict(),
-        "fewer_evaluations_decide": round(cost["fewer evaluations, decided"].min(), 1),
-        "acr_prediction_error": round(cost["prediction error"].abs().max(), 4),
-        "device": f"{name}, {threads} threads",
-    }
-
-
-def parsed():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=2)
-    points = "points certified with 100,000 draws"
-    parser.add_argument("--points", type=int, default=50, help=points)
-    parser.add_argument("--rows", default=ROOT / "data" / "benchmarks" / "certify.csv")
-    return parser.parse_args()
-
-
-def main():
-    options, started = parsed(), time.time()
-    torch.set_num_threads(options.threads)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    batch = 20_000 if device == "cuda" else 500
-    tables = measured(options, device, batch)
-    chosen = {"threads": options.threads, "points": options.points, "batch": batch}
-    chosen |= {"device": device, "alpha": 0.001, **EXACT}
-    settings = SimpleNamespace(device=device, model_dump=lambda: chosen)
-    rows = pd.concat([long(kind, table) for kind, table in tables.items()])
-    write_rows(options.rows, rows, manifest(settings, started))
-    print(json.dumps(summary(tables["speed"], tables["cost"], device, options.threads)))
+    rows = table.rename_axis("case").reset_index().melt("case", var_name="quantity")
+    return rows.assign(kind=kind)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 from itertools import islice
 
+import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import norm
 
-from pacd.counts import bound
+from pacd.counts import bound, fewest_draws, looks_at, unsettled
 from pacd.train import NOTHING
 from pacd.votes import DRAWS
 
@@ -13,18 +15,30 @@ from pacd.votes import DRAWS
 def noise_blocks(shape, sigma, n, stream, device):
     """``n`` draws of N(0, sigma^2 I) in blocks of ``DRAWS``, the last one cut.
 
-    A longer run begins with a shorter one. ``stream`` is a pair (seed, stage): stage 0 is the
-    guess, 1 the estimate, so the two never share a draw.
+    Drawn in double precision and rounded once: single precision would end at 5.8 sigma and leave
+    holes around 0. A longer run begins with a shorter one. ``stream`` is a pair (seed, stage):
+    stage 0 is the guess, 1 the estimate, so the two never share a draw.
     """
     seed, stage = stream
     generator = torch.Generator(device).manual_seed(2 * seed + stage)
     for start in range(0, n, DRAWS):
-        block = torch.empty(DRAWS, *shape, device=device).normal_(0, sigma, generator=generator)
-        yield block[: n - start]
+        block = torch.empty(DRAWS, *shape, device=device, dtype=torch.float64)
+        yield block.normal_(0, sigma, generator=generator)[: n - start].float()
 
 
 def certify(
-    votes, y, sigma, *, n0=100, n=1000, alpha=0.001, seed=0, stop_wrong=False, checkpoint=NOTHING
+    votes,
+    y,
+    sigma,
+    *,
+    n0=100,
+    n=1000,
+    alpha=0.001,
+    seed=0,
+    stop_wrong=False,
+    radii=None,
+    randomised=False,
+    checkpoint=NOTHING,
 ):
     """Certify the smoothed classifier g(x) = argmax_c P(f(x + N(0, sigma^2 I)) = c) at each point.
 
@@ -54,33 +68,79 @@ def certify(
         Make none of the n draws where the guess is not the label: the radius counts 0 whatever they
         say. Such a row has n = 0 and prediction ``STOPPED``. ACR and certified accuracies are the
         same; whether the point would have abstained or been wrong stays unknown.
+    radii : sequence of float, optional
+        Pixel units. Look after 1,000 draws, 2,000, 4,000 .. and at n, and stop a point once more
+        draws are unlikely to change which of these radii it reaches. Each look has an equal share
+        of alpha, so the guarantee holds however one stops. None: one look, at n.
+    randomised : bool
+        Take the randomised bound of :func:`pacd.counts.lower_bound`. Its u is drawn from the seed,
+        the same for every model.
     checkpoint : object
         Where the counts are kept between blocks of draws, and found again after a kill.
 
     Returns
     -------
     pandas.DataFrame
-        One row per point: label, guess, n0, n, alpha, sigma, noise_seed, precision, count_0 .. (of
-        the n draws), p_lower, prediction (``ABSTAIN`` = -1, ``STOPPED`` = -2) and radius (pixel
-        units; 0 where the prediction is not the label).
+        One row per point: label, guess, n0, n, alpha, looks, u, sigma, noise_seed, precision,
+        count_0 .. (of the n draws), p_lower, prediction (``ABSTAIN`` = -1, ``STOPPED`` = -2) and
+        radius (pixel units; 0 where the prediction is not the label).
+
+    Raises
+    ------
+    ValueError
+        If an argument is impossible, or n draws could certify nothing.
     """
+    check(votes, y, sigma, n0, n, alpha, radii)
     votes.prepare(n)
     guess = guesses(votes, sigma, n0, seed)
-    points = torch.arange(len(y), device=y.device)
-    drawn = points[guess == y] if stop_wrong else points
+    alive = guess == y if stop_wrong else torch.ones_like(guess, dtype=torch.bool)
+    looks = [n] if radii is None else looks_at(n)
     counts = torch.zeros(len(y), votes.classes, dtype=torch.int64, device=y.device)
     done = checkpoint.resume([counts], 0)
     blocks = noise_blocks(votes.images.shape[1:], sigma, n, (seed, 1), y.device)
     for block in islice(blocks, done, None):  # those counted before a kill are drawn all the same
-        counts[drawn] += votes(block, drawn)
+        drawn = done * DRAWS
+        going = (alive & (counts.sum(1) == drawn)).nonzero().flatten()
+        if drawn in looks:
+            k = counts[going, guess[going]].cpu().numpy()
+            rates = norm.cdf(np.sort(radii) / sigma)
+            going = going[torch.as_tensor(unsettled(k, drawn, alpha / len(looks), rates))]
+        counts[going] += votes(block, going)
         done += 1
         checkpoint.keep([counts], done)
     rows = pd.DataFrame(
         {"label": y.cpu(), "guess": guess.cpu(), "n0": n0, "n": counts.sum(1).cpu()}
     )
-    rows = rows.assign(alpha=alpha, sigma=sigma, noise_seed=seed, precision=votes.precision)
+    rows = rows.assign(alpha=alpha, looks=len(looks), u=coins(len(y), seed) if randomised else 1.0)
+    rows = rows.assign(sigma=sigma, noise_seed=seed, precision=votes.precision)
     columns = [f"count_{c}" for c in range(votes.classes)]
     return bound(rows.join(pd.DataFrame(counts.cpu(), columns=columns)))
+
+
+def check(votes, y, sigma, n0, n, alpha, radii):
+    """Refuse what no certificate can come of."""
+    if not 0 < sigma < np.inf:
+        raise ValueError(f"sigma must be a number above 0, pixel units, not {sigma}.")
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha must be between 0 and 1, both excluded, not {alpha}.")
+    if n0 < 1:
+        raise ValueError(f"n0 must be at least 1, not {n0}.")
+    if n < fewest_draws(alpha):
+        fewest = f"at least {fewest_draws(alpha)} at alpha = {alpha:g}"
+        raise ValueError(f"n must be {fewest}, or no point can be certified, not {n}.")
+    if radii is not None and not (len(radii) and np.isfinite(radii).all() and min(radii) >= 0):
+        raise ValueError(
+            f"radii must be one or more numbers, 0 or above, pixel units, not {radii}."
+        )
+    if y.shape != votes.images.shape[:1]:
+        wanted, got = len(votes.images), tuple(y.shape)
+        raise ValueError(f"y must hold one label for each of the {wanted} points, not {got}.")
+
+
+def coins(points, seed):
+    """One u for each point. At least 0.1, which only lowers bounds: at k = n the bound is
+    (alpha / u)^(1 / n), and a very small u would be a jackpot."""
+    return np.random.default_rng([seed, 2]).random(points).clip(0.1)
 
 
 def guesses(votes, sigma, n0, seed):

@@ -1,7 +1,8 @@
 """Networks that multiply 8-bit integers, quantised once after training, to certify on a CPU.
 
-The certified classifier is then the integer network. Its ranges are fixed by other images and other
-noise than those that certify, so it is one function of the noisy image like any other.
+The certified classifier is then the integer network, alone or before its float32 original. Ranges
+and margin are fixed by other images and other noise than those that certify, so it is one function
+of the noisy image like any other.
 """
 
 import copy
@@ -136,8 +137,8 @@ def quantised(model, images):
     Returns
     -------
     nn.Sequential
-        To be certified with ``precision="int8"``; it has no gradient. What cannot be replaced stays
-        in float32.
+        To be given to :class:`pacd.votes.Votes` as ``quick``; it has no gradient. What cannot be
+        replaced stays in float32, and the affine first layers are the model's own.
 
     Raises
     ------
@@ -148,13 +149,25 @@ def quantised(model, images):
     check_device(images.device)
     for values in model.state_dict().values():
         check_finite(values)
-    first, rest = copy.deepcopy(split_affine(model))
-    network = nn.Sequential(*first, integer(rest, measured(first, rest, images)))
-    if not is_quantised(network):
+    first, rest = split_affine(model)
+    rest = copy.deepcopy(rest)
+    network = nn.Sequential(*first, integer(rest, measured(first, rest, images))).eval()
+    if not any(isinstance(layer, Int8) for layer in network.modules()):
         lacking = "which has no convolution or dense layer that can be quantised"
         where = f"{lacking} behind its affine first layers"
-        raise ValueError(f"precision must be float32 or bfloat16 for this network, {where}.")
+        raise ValueError(f"precision must be float32 for this network, {where}.")
     return network
+
+
+@torch.inference_mode()
+def safe_margin(model, network, images):
+    """How far apart the two largest logits of the integer network must be to be beyond doubt.
+
+    Four times the largest difference between a logit of the two networks on the images: a vote
+    turns where two logits err towards each other, and other images may err by twice as much.
+    """
+    parts = images.split(500)
+    return 4 * max((model(part) - network(part)).abs().max().item() for part in parts)
 
 
 @torch.inference_mode()
@@ -189,7 +202,7 @@ def supported(device):
 def check_device(device):
     """Raises ValueError as :func:`quantised` does."""
     if not supported(device):
-        needed = "device cpu, and a CPU with VNNI instructions; take float32 or bfloat16"
+        needed = "device cpu, and a CPU with VNNI instructions; take float32"
         raise ValueError(f"precision int8 needs {needed}.")
 
 
@@ -238,8 +251,3 @@ def replaceable(layer, inputs):
     if isinstance(layer, nn.Linear):
         return len(inputs[layer][2]) == 1
     return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-
-
-def is_quantised(model):
-    layers = model.modules() if isinstance(model, nn.Module) else ()
-    return any(isinstance(layer, Int8) for layer in layers)

@@ -17,8 +17,9 @@ class Normalise(nn.Module):
         return (x - self.mean) / self.std
 
 
-# The constants of the first layer: mean, std; the last those of MNIST's training pixels.
-NORMALISATIONS = {"centred": (0.5, 0.5), "none": (0.0, 1.0), "mnist": (0.1307, 0.3081)}
+# The constants of the first layer: mean, std. The paper's networks take raw pixels; the others are
+# for comparison, the last with the constants of MNIST's training pixels.
+NORMALISATIONS = {"none": (0.0, 1.0), "centred": (0.5, 0.5), "mnist": (0.1307, 0.3081)}
 AFFINE = (Normalise, nn.Conv2d, nn.Linear, nn.Flatten, nn.AvgPool2d, nn.Identity)
 
 
@@ -107,20 +108,50 @@ RESNETS = {f"resnet{depth}": partial(resnet, depth=depth) for depth in (20, 56)}
 MODELS = {"lenet": lenet, "mlp": mlp, "cnn": cnn, **RESNETS, "vgg": vgg}
 
 
+def is_plain(module, *types):
+    """Whether a module is exactly of one of the types, and nothing has been hung on it."""
+    own = "forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks
+    return type(module) in types and not own
+
+
 def split_affine(model):
     """``(first, rest)``: model(x) = rest(first(x)), first(x + d) = first(x) + first(d) - first(0).
 
-    ``first`` holds the leading affine layers of an ``nn.Sequential``; for any other model, a
-    subclass with its own forward too, it is empty.
+    ``first`` holds the leading affine layers of an ``nn.Sequential``; for any other model, with a
+    forward of its own or hooks too, it is empty.
     """
-    if type(model) is not nn.Sequential:
+    if not (isinstance(model, nn.Module) and is_plain(model, nn.Sequential)):
         return nn.Sequential(), model
-    stop = next((i for i, layer in enumerate(model) if type(layer) not in AFFINE), len(model))
+    odd = (i for i, layer in enumerate(model) if not is_plain(layer, *AFFINE))
+    stop = next(odd, len(model))
     return model[:stop], model[stop:]
 
 
-def make_model(name, shape, classes, seed, normalisation="centred"):
+def glorot_uniform(weight):
+    """Keras's default, which the paper's LeNet has."""
+    nn.init.xavier_uniform_(weight)
+
+
+def he_normal(weight):
+    """Keras's, which the paper's ResNet has: of variance 2 / inputs, cut at two deviations."""
+    deviation = (2 / weight[0].numel()) ** 0.5 / 0.87962566  # of the normal before it is cut
+    nn.init.trunc_normal_(weight, 0.0, deviation, -2 * deviation, 2 * deviation)
+
+
+def initialise(model, draw):
+    """Fresh weights by ``draw`` and zero biases in every convolution and dense layer."""
+    for layer in model.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            draw(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def make_model(name, shape, classes, seed, normalisation="none"):
     """A freshly initialised network.
+
+    As in the authors' code, it takes raw pixels; weights are Glorot-uniform, in the ResNets
+    He-normal, and biases zero.
 
     Parameters
     ----------
@@ -142,6 +173,8 @@ def make_model(name, shape, classes, seed, normalisation="centred"):
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        first = Normalise(*NORMALISATIONS[normalisation])
-        model = nn.Sequential(first, *MODELS[name](shape, classes))
+        first, network = Normalise(*NORMALISATIONS[normalisation]), MODELS[name](shape, classes)
+        initialise(network, he_normal if name in RESNETS else glorot_uniform)
+        layers = network if is_plain(network, nn.Sequential) else [network]
+        model = nn.Sequential(first, *layers)
     return model.to(memory_format=torch.channels_last)

@@ -1,8 +1,7 @@
 """Votes of a network under noise, fast: the speed tricks of the certifier, and nothing else.
 
-None of them changes what is counted. In float32 a vote can differ from the plain forward's only
-where the two largest logits agree to rounding; in bfloat16 or int8 the network that votes is the
-bfloat16 or int8 one, whichever tricks are on.
+In float32 a vote can differ from the plain forward's only where the two largest logits agree to
+rounding. With a quick network beside it, what votes is the pair of them, one function of the image.
 """
 
 import copy
@@ -13,91 +12,108 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from pacd.int8 import is_quantised
 from pacd.models import split_affine
 
-# Of what lies between the multiplications.
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.float32}
 # Noise draws made at a time, whatever the batch, so that the same seed gives the same draws.
 DRAWS = 1000
-# Of them in one forward pass on a CPU, beside several points: the lifted noise stays in its cache.
-CPU_DRAWS = 100
-# Compiling takes half a minute on a CPU and saves some 20 microseconds a vote.
-COMPILE_FROM = 2_000_000
+# Images in one forward pass, and how many draws of them, for several points: on a CPU, as many as
+# its cache holds. (LeNet on two cores: twice as many cost a third; integers take less room.)
+BATCH = {"cpu": (500, 100), "quick": (2000, 100), "cuda": (20_000, DRAWS)}
+# Compiling takes 4 to 12 seconds on a CPU; a compiled pass with a quick network saves 30
+# microseconds.
+COMPILE_FROM = 300_000
 
 
 class Votes:
     """``votes(noise, points)``: how many of the noise draws each class wins, for chosen images.
 
     The images share the draws, so the affine first layers see the noise once instead of once for
-    each image: first(x + noise) = [first(x) - first(0)] + first(noise). These terms and their sum
-    are float32 in every precision; only the layers after them are cast. (Two terms rounded apart
-    would make a classifier of x and of the noise, and the theorem speaks of one of their sum.)
+    each image: first(x + noise) = [first(x) - first(0)] + first(noise).
 
     Parameters
     ----------
     model : callable
-        (N, C, H, W) in [0, 1] to logits (N, classes), in eval mode.
+        (N, C, H, W) in [0, 1] to logits (N, classes), in eval mode: an image's logits may not
+        depend on the others beside it.
     x : Tensor of shape (P, C, H, W)
     classes : int
-    precision : {"float32", "bfloat16", "int8"}
-        The f whose votes are counted. In bfloat16 it is the network whose layers after the affine
-        first ones run in bfloat16, in int8 the integer network from :func:`pacd.int8.quantised`:
-        certificates hold for it, and not for its float32 original.
-    batch : int
-        Images in one forward pass: several points x several draws.
+    quick : nn.Module, optional
+        A network that votes first, from :func:`pacd.int8.quantised`. The classifier whose votes
+        are counted, and certified, is then: the answer of ``quick`` where its two largest logits
+        are more than ``margin`` apart, and the answer of ``model`` elsewhere.
+    margin : float
+        Chosen without the noise that certifies; see :func:`pacd.int8.safe_margin`. At 0 the quick
+        network votes alone.
+    batch : int, optional
+        Images in one forward pass: several points x several draws. None: see ``BATCH``.
     compiled : bool, optional
-        Run f through torch.compile; None: from ``COMPILE_FROM`` votes on, where it pays. Where
-        compiling fails, a warning says so and the network runs uncompiled.
+        Run the network through torch.compile; None: from ``COMPILE_FROM`` votes on, where it pays.
+        Where compiling fails, a warning says so and the network runs uncompiled.
 
     Raises
     ------
     ValueError
-        If the precision is unknown or not the model's, a model that is no ``nn.Module`` should be
-        cast, or an output is not finite (a diverged network votes for one class with full
-        confidence).
+        If the model is in training mode, its outputs on the points are not finite, of shape (N,
+        classes) and the same beside other images, or its votes under noise are not finite.
     """
 
-    def __init__(self, model, x, classes=10, *, precision="float32", batch=250, compiled=None):
+    def __init__(self, model, x, classes=10, *, quick=None, margin=0.0, batch=None, compiled=None):
         self.model, self.images, self.classes = model, x, classes
-        self.precision, self.batch, self.compiled = precision, batch, compiled
-        self._build()
-        self.draws = min(batch, DRAWS if x.is_cuda else CPU_DRAWS)
-        self.chunk = max(1, min(batch // self.draws, len(x)))
+        self.quick, self.margin, self.compiled = quick, margin, compiled
+        size, draws = BATCH["cuda" if x.is_cuda else "quick" if quick else "cpu"]
+        self.batch = batch or size
+        self.draws = min(self.batch, draws)
+        self.chunk = max(1, min(self.batch // self.draws, len(x)))
+        self.layout = torch.channels_last if x.ndim == 4 else torch.contiguous_format
         self.step = tally
         with torch.inference_mode(), full_float32():
+            self._check()
+            self.lift, self.network, self.first = self._parts()
             self.zero = self.lift(torch.zeros_like(x[:1]))
             self.x = laid_out(self.lift(x) - self.zero, self.layout)
-            parts = self.x.split(batch)
-            if not all(logits(*self.network, part, self.zero).isfinite().all() for part in parts):
-                raise ValueError("the model's outputs on the points are not finite.")
         if compiled:
             self.compile()
 
-    def _build(self):
-        """The network in two parts: ``lift``, which the noise passes once, and the rest."""
-        precision = self.precision
-        if precision not in PRECISIONS:
-            known = ", ".join(PRECISIONS)
-            raise ValueError(f"precision must be one of {known}, not {precision!r}.")
-        if (precision == "int8") != is_quantised(self.model):
+    @property
+    def precision(self):
+        """What rows say of the classifier."""
+        return "float32" if not self.quick else "mixed" if self.margin else "int8"
+
+    def _check(self):
+        modules = self.model.modules() if isinstance(self.model, nn.Module) else ()
+        if any(module.training for module in modules):
+            raise ValueError("the model must be in evaluation mode: call model.eval() first.")
+        parts = [self.model(part) for part in self.images.split(self.batch)]
+        outputs = torch.cat(parts)
+        if outputs.shape != (len(self.images), self.classes):
+            wanted, got = (len(self.images), self.classes), tuple(outputs.shape)
+            raise ValueError(f"the model's outputs must be of shape {wanted}, not {got}.")
+        if not outputs.isfinite().all():
+            raise ValueError("the model's outputs on the points are not finite.")
+        if not torch.allclose(self.model(self.images[:1]), outputs[:1], rtol=1e-2, atol=1e-2):
             raise ValueError(
-                "precision int8 goes with a model from pacd.int8.quantised, and only with one."
+                "the model's output on a point must not depend on the batch or chance."
             )
-        on_images = self.images.ndim == 4
-        self.layout = torch.channels_last if on_images else torch.contiguous_format
-        first, rest = split_affine(self.model)
-        if isinstance(rest, nn.Module):
-            parts = copy.deepcopy(first), copy.deepcopy(rest)
-            first, rest = (part.to(memory_format=self.layout) for part in parts)
-            rest.to(PRECISIONS[precision])
-        elif precision != "float32":
-            raise ValueError("only an nn.Module can be certified in bfloat16.")
-        self.lift, self.network = first, (rest, self.layout, PRECISIONS[precision])
+
+    def _parts(self):
+        """What the noise passes once, and with their layout what votes in the end and first."""
+        lift, network = split_affine(self.model)
+        first = network
+        if self.quick:
+            shared, first = split_affine(self.quick)
+            if list(shared) != list(lift):  # not the same modules: nothing can be passed once
+                lift, network, first = nn.Sequential(), self.model, self.quick
+        return self._own(lift), *((self._own(part), self.layout) for part in (network, first))
+
+    def _own(self, part):
+        if not isinstance(part, nn.Module):
+            return part
+        return copy.deepcopy(part).to(memory_format=self.layout)
 
     def at(self, x):
         """The votes of the same network at other images."""
-        return Votes(self.model, x, self.classes, precision=self.precision, batch=self.batch)
+        pair = {"quick": self.quick, "margin": self.margin}
+        return Votes(self.model, x, self.classes, batch=self.batch, **pair)
 
     @torch.inference_mode()
     def __call__(self, noise, points):
@@ -109,11 +125,24 @@ class Votes:
             for part in noise.split(self.draws):
                 part, keep = self._padded(part)
                 for rows, chosen in zip(total.split(self.chunk), points.split(self.chunk)):
-                    if self.step is not tally:
-                        chosen = F.pad(chosen, (0, self.chunk - len(chosen)))
-                    counts = self.step(*self.network, self.x[chosen], part, keep, self.classes)
-                    rows += counts[: len(rows)]
+                    rows += self._count(chosen, part, keep)
+        if (total.sum(1) != len(noise)).any():
+            raise ValueError("the model's outputs under noise are not finite.")
         return total
+
+    def _count(self, points, noise, keep):
+        """Counts (p, classes) of one batch: the first network's, and the second's where unsure."""
+        missing = 0 if self.step is tally else self.chunk - len(points)
+        x = self.x[F.pad(points, (0, missing))]
+        margin = torch.tensor(self.margin) if self.margin else None
+        counts, unsure = self.step(*self.first, x, noise, keep, self.classes, margin)
+        counts, unsure = counts[: len(points)], unsure[: len(points)]
+        if self.margin and unsure.any():
+            point, draw = unsure.nonzero(as_tuple=True)
+            scores = logits(*self.network, x[point] + noise[draw])
+            winner, valid = scores.argmax(1), scores.isfinite().all(1)
+            counts.index_put_((point, winner), valid.long(), accumulate=True)
+        return counts
 
     def total(self, blocks):
         """Counts (P, classes) at all images over blocks of noise."""
@@ -137,22 +166,20 @@ class Votes:
     def compile(self):
         """Compile the step; on a GPU to a CUDA graph. Other weights are not compiled again."""
         step = torch.compile(tally, dynamic=False, options={"triton.cudagraphs": self.x.is_cuda})
-        noise = self.zero.repeat(self.draws, *[1] * (self.zero.ndim - 1))
-        keep = torch.ones(self.draws, dtype=torch.bool, device=self.x.device)
-        arguments = self.x[: self.chunk], laid_out(noise, self.layout), keep, self.classes
+        before, self.step = self.step, step
+        noise, keep = self._padded(torch.zeros_like(self.images[:1]))
         try:
             with full_float32():
-                step(*self.network, *arguments)
-            self.step = step
+                self._count(torch.zeros(1, dtype=torch.int64, device=self.x.device), noise, keep)
         except Exception as error:
+            self.step = before
             reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
             warnings.warn(f"certifying without torch.compile ({reason})", stacklevel=3)
 
 
-def logits(rest, layout, dtype, x, noise):
-    """Lifted images (p, ...) and draws (b, ...) to logits (p * b, classes)."""
-    noisy = (x[:, None] + noise).flatten(0, 1)  # (p * b, ...)
-    return rest(laid_out(noisy, layout).to(dtype))
+def logits(rest, layout, noisy):
+    """Lifted noisy images (b, ...) to logits (b, classes)."""
+    return rest(laid_out(noisy, layout))
 
 
 def laid_out(images, layout):
@@ -160,13 +187,21 @@ def laid_out(images, layout):
     return images.contiguous(memory_format=layout) if images.ndim == 4 else images
 
 
-def tally(rest, layout, dtype, x, noise, keep, classes):
-    """Counts (p, classes) over the draws that ``keep`` (b,) marks.
+def tally(rest, layout, x, noise, keep, classes, margin):
+    """Counts (p, classes) over the draws that ``keep`` (b,) marks, and what they leave out (p, b).
 
+    Left out are outputs that are not finite and, given a margin, winners that lead by no more.
     By comparison, as bincount would wait for a GPU.
     """
-    winner = logits(rest, layout, dtype, x, noise).argmax(1).view(len(x), len(noise), 1)
-    return ((winner == torch.arange(classes, device=x.device)) & keep[:, None]).sum(1)
+    scores = logits(rest, layout, (x[:, None] + noise).flatten(0, 1))  # (p * b, classes)
+    wins = scores.argmax(1)[:, None] == torch.arange(classes, device=x.device)
+    valid = scores.isfinite().all(1)
+    if margin is not None:
+        lead = scores.amax(1) - scores.masked_fill(wins, -torch.inf).amax(1)
+        valid = valid & (lead > margin)
+    counted = valid.view(len(x), len(noise)) & keep  # (p, b)
+    votes = wins.view(*counted.shape, classes) & counted[..., None]
+    return votes.sum(1), ~counted & keep
 
 
 @contextmanager

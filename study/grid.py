@@ -53,6 +53,8 @@ NAMED_BY_GRID = {"seeds", "rows_file", "poison_file"}
 DATA = ("dataset", "data_root", "split_seed", "train_size")
 NETWORK = ("trainer", "sigma", "architecture", "normalisation", "target_class")
 SHARED = (*DATA, *NETWORK, "device", "threads")
+# Defaults of old: a run that has them keeps the name that it had, whatever the default is today.
+NAMED_WITHOUT = {"normalisation": "centred", "precision": "float32"}
 
 
 @dataclass
@@ -294,7 +296,7 @@ def _name(kind, parameters, label, seed):
 
     Parameters at the notebook's default stay out of the hash: a new one renames no committed rows.
     """
-    defaults = NOTEBOOK_DEFAULTS[kind]
+    defaults = NOTEBOOK_DEFAULTS[kind] | NAMED_WITHOUT
     chosen = {name: value for name, value in parameters.items() if value != defaults.get(name)}
     digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
     dataset = re.sub(r"[^\w.-]", "_", Path(parameters["dataset"]).stem)

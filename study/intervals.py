@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from pacd.counts import ABSTAIN, bound, counts_of, wins
@@ -53,10 +54,13 @@ def recertify(rows, *, alpha=None, n=None, seed=0):
     Raises
     ------
     ValueError
-        If a row holds fewer than n draws.
+        If a row holds fewer than n draws, or n is given for rows whose draws were stopped early.
     """
     if n is None:
         return bound(rows, alpha)
+    if (rows.get("looks", pd.Series(1)) != 1).any():
+        reason = "the others' number of draws depended on them"
+        raise ValueError(f"n may be given only for rows that were looked at once: {reason}.")
     drawn = (rows["n"] > 0).to_numpy()
     if (rows["n"][drawn] < n).any():
         fewest = rows["n"][drawn].min()

@@ -7,13 +7,13 @@ from pydantic import AfterValidator, Field, model_validator
 
 from pacd.attack import METHODS
 from pacd.controls import LEARNED, PATTERNS
+from pacd.counts import fewest_draws
 from pacd.curation import CURATIONS
 from pacd.data import TORCHVISION
 from pacd.direct_search import SEARCHES
 from pacd.losses import TRAINERS
 from pacd.models import MODELS, NORMALISATIONS
 from pacd.train import SCHEDULES
-from pacd.votes import PRECISIONS
 from study.parameters import (
     MOST,
     MOST_WHOLE,
@@ -50,6 +50,8 @@ class DataSettings(Checked):
     train_size: Annotated[int | None, allowed("None for all, or a whole number, 1 or above", ge=1)]
 
 
+PRECISIONS = "auto", "float32", "mixed", "int8"
+CERTIFY_BATCH = "None, or a whole number, 1 or above"
 TRAINER_OPTIONS = "a dict of the trainer's own parameters, such as {'draws': 4}"
 
 
@@ -129,9 +131,14 @@ class VictimSettings(ReadsPoison):
     n0: Count
     n: Count
     alpha: Alpha
-    certify_batch: Count
-    precision: Annotated[Literal[tuple(PRECISIONS)], allowed("one of " + ", ".join(PRECISIONS))]
+    certify_batch: Annotated[int | None, allowed(CERTIFY_BATCH, ge=1, le=MOST_WHOLE)]
+    precision: Annotated[Literal[PRECISIONS], allowed("one of " + ", ".join(PRECISIONS))]
     stop_wrong: bool = allowed("True to make no further draws where the guess is wrong, else False")
+    radii: Annotated[
+        list[Annotated[float, Field(ge=0, le=MOST)]] | None,
+        allowed("None, or one or more radii, 0 or above, pixel units", min_length=1),
+    ]
+    randomised: bool = allowed("True for the randomised bound, False for Clopper and Pearson's")
     compiled: Annotated[bool | None, allowed("None to compile where it pays, True or False")]
     noise_seed: Annotated[int, allowed("a whole number from 0 to 2147483647", ge=0, lt=2**31)]
     empirical_steps: Annotated[
@@ -144,10 +151,11 @@ class VictimSettings(ReadsPoison):
     ]
 
     @model_validator(mode="after")
-    def _differentiable(self):
-        if self.empirical_steps and self.precision == "int8":
-            reason = "an attack needs the gradient that integers do not have"
-            raise ValueError(f"empirical_steps must be 0 with precision 'int8': {reason}")
+    def _enough_draws(self):
+        fewest = fewest_draws(self.alpha)
+        if self.n < fewest:
+            reason = f"{fewest} or more at alpha {self.alpha:g}, or no point can be certified"
+            raise ValueError(f"n must be {reason}, not {self.n}")
         return self
 
     @property
@@ -158,7 +166,7 @@ class VictimSettings(ReadsPoison):
     @property
     def draws(self):
         """What :func:`pacd.certify.certify` is told."""
-        chosen = self.model_dump(include={"n0", "n", "alpha", "stop_wrong"})
+        chosen = self.model_dump(include={"n0", "n", "alpha", "stop_wrong", "radii", "randomised"})
         return {"seed": self.noise_seed, **chosen}
 
     @property
@@ -203,7 +211,7 @@ class CostSettings(Settings):
     lr: Positive
     points: Count
     n: Count
-    certify_batch: Count
+    certify_batch: Annotated[int | None, allowed(CERTIFY_BATCH, ge=1, le=MOST_WHOLE)]
     images: Count
     iterations: Count
     rows_file: RowsFile

@@ -12,10 +12,10 @@ from pacd.attack import METHODS, Method, Problem, poison
 from pacd.controls import LEARNED, PATTERNS, craft, learned
 from pacd.data import DataError, Splits, load
 from pacd.direct_search import SEARCHES, Search, direct_search
-from pacd.int8 import check_device, quantised
+from pacd.int8 import check_device, quantised, safe_margin, supported
 from pacd.losses import TRAINERS
 from pacd.models import make_model
-from pacd.votes import Votes
+from pacd.votes import COMPILE_FROM, Votes
 from study.parameters import SettingsError, check_options
 
 
@@ -181,28 +181,44 @@ def voting(settings, splits):
         If the network has no version of the precision.
     """
     points = (splits.y_test == settings.target_class).nonzero().flatten()[: settings.points]
-    certified = certified_network(settings.precision, splits, settings.sigma)
+    pair = quick_network(settings, splits, len(points))
     options = {"batch": settings.certify_batch, "compiled": settings.compiled}
 
     def votes(model):
-        network, x = certified(model.eval()), splits.x_test[points]
-        return Votes(network, x, splits.classes, precision=settings.precision, **options)
+        return Votes(model, splits.x_test[points], splits.classes, **pair(model), **options)
 
     return votes, points
 
 
-def certified_network(precision, splits, sigma):
-    """``network(model)``, what is certified of a trained model: itself, or its int8 version.
+def quick_network(settings, splits, points):
+    """``pair(model)``: the integer network that votes before it, and its margin; or neither.
 
-    The ranges of the latter are those on at most 1,000 validation images, under noise from a
-    generator that no certificate uses.
+    Ranges and margin come from at most 1,000 validation images, under noise from a generator that
+    no certificate uses. ``auto`` pairs where so many votes pay for compiling, and the device and
+    the network allow it.
     """
-    if precision != "int8":
-        return lambda model: model
-    check_device(splits.x_val.device)
-    images = splits.x_val[:: max(1, -(-len(splits.x_val) // 1000))]
+    precision, images = settings.precision, splits.x_val
+    pays = points * settings.n >= COMPILE_FROM and settings.compiled is not False
+    if precision == "auto":
+        precision = "mixed" if pays and supported(images.device) else "float32"
+    if precision == "float32":
+        return lambda model: {}
+    check_device(images.device)
+    images = images[:: max(1, -(-len(images) // 1000))]
     noise = np.random.default_rng(0).standard_normal(images.shape, dtype=np.float32)
-    return partial(quantised, images=images + sigma * torch.from_numpy(noise))
+    images = images + settings.sigma * torch.from_numpy(noise)
+
+    def pair(model):
+        try:
+            quick = quantised(model, images)
+        except ValueError:
+            if settings.precision == "auto":
+                return {}
+            raise
+        margin = safe_margin(model, quick, images) if precision == "mixed" else 0.0
+        return {"quick": quick, "margin": margin}
+
+    return pair
 
 
 @torch.inference_mode()

@@ -2,9 +2,8 @@
 
 from pacd import certify as certifier
 from pacd.votes import Votes
-from study import sequential
 
-HOW = ("precision", "batch", "compiled")
+HOW = ("quick", "margin", "batch", "compiled")
 
 
 def votes_of(model, x, classes=10, **options):
@@ -16,8 +15,3 @@ def votes_of(model, x, classes=10, **options):
 def certify(model, x, y, sigma, **options):
     votes, options = votes_of(model, x, **options)
     return certifier.certify(votes, y, sigma, **options)
-
-
-def decide(model, x, y, sigma, radii, **options):
-    votes, options = votes_of(model, x, **options)
-    return sequential.decide(votes, y, sigma, radii, **options)

@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 import torch
 from certifying import certify
+from scipy.stats import norm
 from test_attack import problem_of
 from test_notebooks import VICTIM, papermill
 
 from pacd import data, losses
+from pacd.counts import wins
 from pacd.models import make_model
 from pacd.train import NOTHING, train
 from study import checkpoint, grid
@@ -142,22 +144,25 @@ def test_search_in_pieces(few, tmp_path):
     assert calls < 6 * 3  # six victims of three batches
 
 
-def test_certificates_in_pieces(few, tmp_path):
+@pytest.mark.parametrize("looks", [1, 3])
+def test_certificates_in_pieces(few, tmp_path, looks):
     """Blocks of draws that were counted before a kill are not counted again."""
     model = make_model("lenet", few.shape, 10, 0).eval()
     x, y = few.x_test[:3], few.y_test[:3]
+    options = {"n0": 100, "n": 3500, "batch": 300}
 
     def compute(loss, kept):
-        return certify(
-            lambda images: loss(images), x, y, 0.5, n0=100, n=3500, batch=300, checkpoint=kept
-        )
+        return certify(lambda images: loss(images), x, y, 0.5, checkpoint=kept, **options)
 
+    if looks > 1:  # a radius so close to the truth of one point that this one goes on to the end
+        rate = wins(compute(model, NOTHING)) / 3500
+        options["radii"] = [0.5 * norm.ppf(rate.max())]
     whole = compute(model, NOTHING)
-    rows, calls = in_pieces(
-        compute, model, tmp_path / "state.pt", pieces=(15, 15)
-    )  # a block is ten passes, and two come before it
+    # A block is ten passes, and three come before it.
+    rows, calls = in_pieces(compute, model, tmp_path / "state.pt", pieces=(15, 15))
     pd.testing.assert_frame_equal(rows, whole)
-    assert rows["n"].tolist() == [3500] * 3 and calls == 2 + 10 + 5
+    assert (rows["looks"] == looks).all() and rows["n"].max() == 3500 and calls == 3 + 10 + 5
+    assert (rows["n"].min() < 3500) == (looks > 1)
 
 
 def test_the_last_state_of_a_long_training_is_kept_whatever_its_age(tmp_path):

@@ -1,4 +1,4 @@
-"""What counts say, without a network: bounds, rows, and betting confidence intervals.
+"""What counts say, without a network: bounds and rows.
 
 Error probabilities are computed exactly, path by path.
 """
@@ -6,11 +6,19 @@ Error probabilities are computed exactly, path by path.
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import beta, norm
+from scipy.stats import beta, binom, norm
 
-from pacd.counts import ABSTAIN, STOPPED, bound, counts_of, lower_bound
+from pacd.counts import (
+    ABSTAIN,
+    STOPPED,
+    bound,
+    counts_of,
+    fewest_draws,
+    looks_at,
+    lower_bound,
+    unsettled,
+)
 from study.intervals import recertify
-from study.sequential import confidence_interval, decisions, log_wealth
 
 # --- Clopper and Pearson ---
 
@@ -73,87 +81,99 @@ def test_fewer_draws_are_a_part_of_those_made():
     assert not recertify(rows, n=5, seed=1).equals(recertify(rows, n=5))
 
 
-# --- betting ---
+# --- the randomised bound ---
 
 
-def ever_refuted(p, steps, refutes):
-    """Exact probability that the truth p is refuted at some n up to ``steps``.
-
-    One looks after every draw: this follows the distribution of the wins over the paths on which
-    ``refutes(k, n, p)`` has never been true.
-    """
-    alive = np.array([1.0])
-    for n in range(1, steps + 1):
-        alive = np.append(alive * (1 - p), 0) + np.append(0, alive * p)
-        alive[refutes(np.arange(n + 1), n, p)] = 0
-    return 1 - alive.sum()
+def mean_failure(n, p, alpha, least=0.0):
+    """Probability that the randomised bound lies above p: exact in k, a fine grid in u."""
+    u = (np.arange(2000) + 0.5)[:, None] / 2000
+    above = lower_bound(np.arange(n + 1), n, alpha, u.clip(least)) > p
+    return (above.mean(0) * binom.pmf(np.arange(n + 1), n, p)).sum()
 
 
-def betting(threshold):
-    return lambda k, n, p: log_wealth(k, n, p) >= np.log(threshold)
-
-
-@pytest.mark.parametrize("alpha", [0.05, 0.001])
-@pytest.mark.parametrize("p", [1e-4, 0.02, 0.5, 0.69, 0.97, 0.9999])
-def test_truth_is_refuted_at_most_alpha_of_the_time(p, alpha):
-    assert ever_refuted(p, 1500, betting(1 / alpha)) <= alpha
-
-
-def test_planted_errors_are_seen():
-    """A threshold of 1 / (2 alpha) errs too often, and so do many looks at a bound for one."""
+@pytest.mark.parametrize("n, p", [(10, 0.55), (30, 0.8), (100, 0.97), (100, 0.9999), (3, 0.2)])
+def test_randomised_bound_fails_just_as_often_as_allowed(n, p):
     alpha = 0.05
-    assert max(ever_refuted(p, 1500, betting(1 / (2 * alpha))) for p in (0.5, 0.69)) > alpha
-    assert ever_refuted(0.69, 300, lambda k, n, p: lower_bound(k, n, alpha) > p) > 2 * alpha
+    assert mean_failure(n, p, alpha) == pytest.approx(alpha, rel=0.01)
+    assert mean_failure(n, p, alpha, least=0.1) <= alpha * 1.01
+    assert mean_failure(n, p, 1.1 * alpha) > 1.05 * alpha  # planted: a level too high
 
 
-def test_wealth_is_a_martingale():
-    """The mean wealth after the next draw is the wealth now, and it starts at 1."""
-    p, k, n = 0.3, np.arange(8), 7
-    after = p * np.exp(log_wealth(k + 1, n + 1, p)) + (1 - p) * np.exp(log_wealth(k, n + 1, p))
-    assert np.allclose(after, np.exp(log_wealth(k, n, p))) and log_wealth(0, 0, p) == pytest.approx(
-        0
-    )
+def test_randomised_bound_is_never_below_the_other_and_solves_its_equation():
+    k, n, alpha = np.arange(51), 50, 0.001
+    for u in (0.1, 0.5, 0.9):
+        p = lower_bound(k, n, alpha, u)
+        assert (p >= lower_bound(k, n, alpha)).all() and (
+            p[1:-1] > lower_bound(k, n, alpha)[1:-1]
+        ).all()
+        said = binom.sf(k, n, p) + u * binom.pmf(k, n, p)
+        np.testing.assert_allclose(said[1:], alpha, rtol=1e-9)
+        assert p[-1] == pytest.approx((alpha / u) ** (1 / n))
+    mixed = lower_bound(k, n, alpha, np.where(k % 2, 1.0, 0.5))
+    assert (mixed[1::2] == lower_bound(k, n, alpha)[1::2]).all()
 
 
-def test_wealth_of_two_draws():
-    """Krichevsky and Trofimov give two wins the probability 3/8, and a win and a loss 1/8."""
-    wealth = np.exp(log_wealth(np.array([2, 1, 0]), 2, 0.2))
-    np.testing.assert_allclose(wealth, [3 / 8 / 0.04, 1 / 8 / 0.16, 3 / 8 / 0.64])
+def test_rows_are_bounded_with_their_own_u_and_looks():
+    rows = table(*[(1, 1, (5, 95, 0))] * 3).assign(u=[1.0, 0.2, 1.0], looks=[1, 1, 4])
+    p = bound(rows)["p_lower"].tolist()
+    expected = [(0.001, 1.0), (0.001, 0.2), (0.00025, 1.0)]
+    assert p == [pytest.approx(lower_bound(95, 100, *line).item()) for line in expected]
+    with pytest.raises(ValueError, match="looked at once"):  # how many draws hung on the draws
+        recertify(rows, n=20)
 
 
-def test_interval_is_where_the_wealth_is_small():
-    k, n = np.array([0, 3, 50, 99, 100, 0]), np.array([100] * 5 + [0])
-    low, high = confidence_interval(k, n, 0.001)
-    assert low[0] == 0 and high[4] == 1 and (low[5], high[5]) == (0, 1)
-    assert np.allclose(log_wealth(k, n, low)[1:5], np.log(1000)) and np.allclose(
-        log_wealth(k, n, high)[:4], np.log(1000)
-    )
-    assert (log_wealth(k, n, (low + high) / 2) < np.log(1000)).all()
+# --- several looks ---
+
+LOOKS = [10, 20, 40, 80, 160]
 
 
-def test_interval_ends_are_refuted_and_no_further_out_than_rounding():
-    """A returned end is refuted, or 0 or 1: never inside the exact interval."""
-    n = 1000
-    k = np.arange(0, n + 1, 50)
-    ends = np.array(confidence_interval(k, n, 0.01))
-    wealth = log_wealth(k, n, ends)
-    assert (wealth[0][1:] >= np.log(100)).all() and (wealth[1][:-1] >= np.log(100)).all()
-    assert (log_wealth(k[1:-1], n, ends[:, 1:-1] + [[1e-9], [-1e-9]]) < np.log(100)).all()
+def ever_above(p, alpha, rates, levels):
+    """Exact probability that the bound at which one stops lies above the true p.
+
+    Follows the distribution of the wins over the paths on which one goes on.
+    """
+    alive, failed, before = np.array([1.0]), 0.0, 0
+    for look, level in zip(LOOKS, levels):
+        alive, before = (
+            np.convolve(alive, binom.pmf(range(look - before + 1), look - before, p)),
+            look,
+        )
+        k = np.arange(look + 1)
+        stopped = ~unsettled(k, look, level, rates) if look < LOOKS[-1] else np.full(look + 1, True)
+        failed += alive[stopped & (lower_bound(k, look, level) > p)].sum()
+        alive = np.where(stopped, 0, alive)
+    return failed
 
 
-def test_shares_of_decisions():
-    """At rate 1/2 and at Phi(1): certified, refuted and undecided points, and a wrong guess."""
-    rows = pd.DataFrame(
-        {
-            "label": 1,
-            "guess": [1, 1, 1, 0],
-            "p_lower": [0.9, 0.5, 0.4, 0.9],
-            "p_upper": [1.0, norm.cdf(1), 0.6, 1.0],
-            "sigma": 0.5,
-        }
-    )
-    shares = decisions(rows, [0.0, 0.5])
-    assert shares["radius"].tolist() == [0, 0.5]
-    assert shares["certified"].tolist() == [0.5, 0.25]
-    assert shares["refuted"].tolist() == [0.25, 0.75]
-    assert shares["undecided"].tolist() == [0.25, 0]
+RATES = np.array([0.5, 0.7, 0.9, 0.97])
+
+
+def test_stopping_early_fails_at_most_alpha():
+    alpha = 0.05
+    rates = np.concatenate([RATES - 1e-9, np.linspace(0.4, 0.999, 60)])
+    shared = [alpha / len(LOOKS)] * len(LOOKS)
+    assert max(ever_above(p, alpha, RATES, shared) for p in rates) <= alpha
+    whole = [alpha] * len(LOOKS)  # planted: each look with all of alpha
+    assert max(ever_above(p, alpha, RATES, whole) for p in rates) > alpha
+
+
+def test_looks_double_and_end_at_n():
+    assert looks_at(100_000) == [1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 100_000]
+    assert looks_at(2000) == [1000, 2000] and looks_at(1000) == [1000] and looks_at(7) == [7]
+
+
+def test_a_point_is_settled_when_the_next_radius_is_out_of_reach():
+    """Certified at the last rate; certainly below the first; between two; close to one."""
+    n, rates = 1000, np.array([0.5, 0.9])
+    k = np.array([1000, 300, 700, 890])
+    assert unsettled(k, n, 0.001, rates).tolist() == [False, False, False, True]
+    assert lower_bound(890, n, 0.001) < 0.9 < 1 - lower_bound(n - 890, n, 0.01)
+    reached = lower_bound(930, n, 0.001)
+    assert not unsettled(np.array([930]), n, 0.001, np.array([reached]))[0]  # at, not above
+
+
+@pytest.mark.parametrize("alpha, fewest", [(0.001, 10), (0.5, 2), (2**-10, 11), (0.9, 1)])
+def test_fewest_draws(alpha, fewest):
+    assert fewest_draws(alpha) == fewest
+    assert lower_bound(fewest, fewest, alpha) > 0.5
+    assert fewest == 1 or lower_bound(fewest - 1, fewest - 1, alpha) <= 0.5

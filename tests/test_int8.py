@@ -14,10 +14,10 @@ from torch import nn
 from pacd import int8
 from pacd.certify import noise_blocks
 from pacd.counts import counts_of
-from pacd.int8 import Int8, MaxOfSlices, quantised
+from pacd.int8 import Int8, MaxOfSlices, quantised, safe_margin
 from pacd.models import make_model
-from pacd.votes import Votes
-from study.setup import certified_network
+from pacd.votes import COMPILE_FROM, Votes
+from study.setup import quick_network
 
 vnni = pytest.mark.skipif(
     not torch.cpu._is_vnni_supported(), reason="this CPU has no VNNI instructions"
@@ -94,7 +94,7 @@ def test_every_network_keeps_its_logits(name, shape):
     spread = model(x).std(0).mean()
     assert (network(x) - model(x)).abs().mean() < 0.15 * spread
     assert (
-        quantised(model, 0.5 + 0.01 * (images[:40] - 0.5))(x) - model(x)
+        quantised(model, 0.01 * images[:40])(x) - model(x)
     ).abs().mean() > 0.15 * spread  # planted: ranges too narrow
     assert all(
         a.equal(b) for a, b in zip(before, model.parameters())
@@ -107,29 +107,65 @@ def test_rows_name_the_integer_network_and_it_is_one_whatever_the_tricks(digits)
     model = make_model("lenet", (1, 28, 28), 10, 0).eval()
     network = quantised(model, digits.x_val[::10] + 0.5 * torch.randn(digits.x_val[::10].shape))
 
-    def certified(model, precision="int8", **tricks):
-        return certify(model, x, y, 0.5, n=1130, n0=30, precision=precision, **tricks)
+    def certified(**tricks):
+        return certify(model, x, y, 0.5, n=1130, n0=30, quick=network, **tricks)
 
-    rows = certified(network)
+    rows = certified()
     assert (rows["precision"] == "int8").all() and (counts_of(rows).sum(1) == 1130).all()
     noise = torch.cat(list(noise_blocks(x.shape[1:], 0.5, 1130, (0, 1), "cpu")))
     with torch.inference_mode():
         bare = np.stack([network(image + noise).argmax(1).bincount(minlength=10) for image in x])
     for tricks in ({}, {"batch": 77}, {"batch": 1000}):  # a last bit of the sum may move a rounding
-        again = certified(network, **tricks)
+        again = certified(**tricks)
         assert np.abs(counts_of(again) - bare).sum() <= 0.01 * bare.sum()
-    for mismatch in ((network, "float32"), (network, "bfloat16"), (model, "int8")):
-        with pytest.raises(ValueError, match="precision int8 goes with a model from pacd.int8"):
-            certified(*mismatch)
+
+
+@vnni
+def test_with_a_safe_margin_the_votes_are_those_of_float32(digits):
+    x, y = digits.x_test[::100], digits.y_test[::100]
+    model = make_model("lenet", (1, 28, 28), 10, 0).eval()  # untrained: its margins are small
+    seen = digits.x_val[::10] + 0.5 * torch.randn(digits.x_val[::10].shape)
+    network = quantised(model, seen)
+    with torch.inference_mode():
+        difference = (model(seen) - network(seen)).abs().max().item()
+    margin = safe_margin(model, network, seen)
+    assert margin == pytest.approx(4 * difference, rel=1e-3) and margin > 0
+    exact, alone, pair = (
+        counts_of(certify(model, x, y, 0.5, n=1130, n0=30, **more))
+        for more in ({}, {"quick": network}, {"quick": network, "margin": margin})
+    )
+    assert np.abs(pair - exact).sum() <= 2 < np.abs(alone - exact).sum()
+
+
+def told(precision, sigma=0.5, n=1000, compiled=None):
+    return SimpleNamespace(precision=precision, sigma=sigma, n=n, compiled=compiled)
+
+
+@vnni
+def test_auto_pairs_networks_where_it_pays_and_where_it_can():
+    splits = SimpleNamespace(x_val=torch.rand(30, 1, 28, 28))
+    model, odd = make_model("lenet", (1, 28, 28), 10, 0).eval(), nn.Sequential(nn.Flatten()).eval()
+    pays = COMPILE_FROM // 1000
+    pair = quick_network(told("auto"), splits, pays)(model)
+    assert pair["margin"] > 0 and pair["quick"](splits.x_val).shape == (30, 10)
+    assert quick_network(told("auto"), splits, pays - 1)(model) == {}
+    assert quick_network(told("auto", compiled=False), splits, pays)(model) == {}
+    assert quick_network(told("auto"), splits, pays)(odd) == {}
+    assert quick_network(told("float32"), splits, pays)(model) == {}
+    assert quick_network(told("int8"), splits, 1)(model)["margin"] == 0
+    assert quick_network(told("mixed"), splits, 1)(model)["margin"] > 0
+    with pytest.raises(ValueError, match="precision must be float32 for this network"):
+        quick_network(told("mixed"), splits, 1)(odd)
 
 
 @vnni
 def test_the_compiler_gets_the_right_shapes():
     """Graph capture with the declared shapes and strides, without the minutes of C++."""
     x = torch.rand(20, 1, 28, 28)
-    network = quantised(make_model("lenet", (1, 28, 28), 10, 0).eval(), x)
-    votes = Votes(network, x, 10, precision="int8")
-    captured = torch.compile(votes.network[0], backend="aot_eager", fullgraph=True)
+    model = make_model("lenet", (1, 28, 28), 10, 0).eval()
+    network = quantised(model, x)
+    votes = Votes(model, x, 10, quick=network)
+    captured = torch.compile(votes.first[0], backend="aot_eager", fullgraph=True)
     with torch.inference_mode():
         lifted = votes.lift(x).contiguous(memory_format=torch.channels_last)
         torch.testing.assert_close(captured(lifted), network(x), rtol=0, atol=1e-3)
@@ -145,8 +181,10 @@ def test_without_the_instructions_it_is_refused(monkeypatch, missing):
     try:
         with pytest.raises(ValueError, match="precision int8 needs device cpu"):
             quantised(make_model("lenet", (1, 28, 28), 10, 0), torch.rand(2, 1, 28, 28))
-        with pytest.raises(ValueError, match="take float32 or bfloat16"):  # before any training
-            certified_network("int8", SimpleNamespace(x_val=torch.rand(2, 1, 28, 28)), 0.5)
+        with pytest.raises(ValueError, match="take float32"):  # before any training
+            quick_network(told("int8"), SimpleNamespace(x_val=torch.rand(2, 1, 28, 28)), 1)
+        auto = quick_network(told("auto"), SimpleNamespace(x_val=torch.rand(2, 1, 28, 28)), 10**6)
+        assert auto(None) == {}
     finally:
         int8.supported.cache_clear()
 
@@ -214,7 +252,7 @@ def test_calibration_meets_no_noise_of_a_certificate(monkeypatch):
     """torch's generator knows a seed's low 32 bits only, so a large seed would not do."""
     x_val, seen = torch.zeros(30, 1, 28, 28), {}
     monkeypatch.setattr("study.setup.quantised", lambda model, images: seen.update(images=images))
-    certified_network("int8", SimpleNamespace(x_val=x_val), 1.0)(None)
+    quick_network(told("int8", sigma=1.0), SimpleNamespace(x_val=x_val), 1)(None)
     drawn = torch.cat(
         [
             torch.cat(list(noise_blocks((1, 28, 28), 1.0, 30, (seed, stage), "cpu")))

@@ -93,20 +93,27 @@ def test_the_notebooks_own_defaults_are_allowed():
         ),
         (
             "victim",
-            {"empirical_steps": 3, "precision": "int8"},
-            "empirical_steps must be 0 with precision 'int8'",
+            {"n": 9},
+            "n must be 10 or more at alpha 0.001, or no point can be certified, not 9",
+        ),
+        ("victim", {"n": 13, "alpha": 1e-4}, "n must be 14 or more at alpha 0.0001"),
+        ("victim", {"certify_batch": 0}, "certify_batch must be None, or a whole number"),
+        (
+            "victim",
+            {"radii": [-0.5]},
+            "radii must be None, or one or more radii, 0 or above, pixel units",
         ),
         (
             "victim",
             {"normalisation": "center"},
-            "normalisation must be one of centred, none, mnist, not 'center'; "
+            "normalisation must be one of none, centred, mnist, not 'center'; "
             "did you mean 'centred'\\?",
         ),
         ("victim", {"noise_seed": 2**31}, "noise_seed must be a whole number from 0 to 2147483647"),
         (
             "victim",
             {"precision": "int4"},
-            "precision must be one of float32, bfloat16, int8, not 'int4'",
+            "precision must be one of auto, float32, mixed, int8, not 'int4'",
         ),
         (
             "victim",
