@@ -120,8 +120,37 @@ def by_seed(rows, value="radius"):
     return rows.pivot(index="seed", columns="index", values=value)
 
 
+# How both sides of a comparison were certified, and where.
+SAME = ("dataset", "target_class", "sigma", "n0", "alpha", "looks", "noise_seed", "precision")
+
+
+def _check_alike(*sides):
+    """ValueError where a difference between the sides would not be the poison's doing."""
+
+    def check(name, values):
+        here, there = (sorted(set(side)) for side in values)
+        if here != there:
+            said = " and ".join(", ".join(map(str, side)) for side in (here, there))
+            raise ValueError(f"clean and poisoned rows must have the same {name}, not {said}.")
+
+    def both_have(name):
+        return all(name in side for side in sides)
+
+    for name in SAME:
+        if both_have(name):
+            check(name, [side[name] for side in sides])
+    one_look = all((side.get("looks", pd.Series(1)) == 1).all() for side in sides)
+    if both_have("n") and one_look and all(side["n"].any() for side in sides):
+        check("n", [[side["n"].max()] for side in sides])
+    if both_have("label"):
+        labels = [side.drop_duplicates("index").set_index("index")["label"] for side in sides]
+        if labels[0].ne(labels[1]).reindex(labels[0].index.intersection(labels[1].index)).any():
+            raise ValueError("clean and poisoned rows must have the same labels of test points.")
+
+
 def _paired(clean, poisoned, value="radius"):
-    """The two tables as arrays (seeds, points); ValueError unless their seeds and points agree."""
+    """The two tables as arrays (seeds, points); ValueError unless they can be compared."""
+    _check_alike(clean, poisoned)
     clean, poisoned = by_seed(clean, value), by_seed(poisoned, value)
     if not (clean.index.equals(poisoned.index) and clean.columns.equals(poisoned.columns)):
         same = "the same victim seeds and the same test points"
@@ -168,11 +197,13 @@ def paired_drop(clean, poisoned, level=0.95):
     Raises
     ------
     ValueError
-        If seeds or points differ, fewer than two seeds are there, or the clean ACR is 0.
+        If seeds, points or how they were certified differ, fewer than two seeds or two points are
+        there, or the clean ACR is 0.
     """
     clean, poisoned = _paired(clean, poisoned)  # (S, P)
-    if len(clean) < 2 or not np.isfinite([clean, poisoned]).all():
-        raise ValueError("an interval needs every point under at least two victim seeds.")
+    if min(clean.shape) < 2 or not np.isfinite([clean, poisoned]).all():
+        needed = "at least two victim seeds, and at least two points"
+        raise ValueError(f"an interval needs every point under {needed}.")
     if clean.mean() == 0:
         raise ValueError("the clean ACR is 0, so its relative drop has no meaning.")
     ratio = poisoned.mean() / clean.mean()

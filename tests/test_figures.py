@@ -8,11 +8,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 from test_tables import side
 
 from study import style
 from study.drops import drop_table
-from study.figures import costs, curator, curves, drops, patterns
+from study.figures import curator, curves, draws, drops, patterns
 
 
 @pytest.fixture(autouse=True)
@@ -129,17 +130,19 @@ def test_every_detector_has_a_style():
     assert set(curator.DETECTOR_STYLE) == set(DETECTORS)
 
 
-def test_prediction_is_in_units_of_sigma():
-    cost = pd.DataFrame(
+def test_draws_are_drawn_by_their_way_under_the_cap():
+    table = pd.DataFrame(
         {
-            "ACR, predicted": [0.5, 1.0],
-            "predicted, low": [0.4, 0.9],
-            "predicted, high": [0.6, 1.2],
-            "ACR, certified, n = 100,000": [0.5, 1.1],
-        },
-        index=["sigma 0.25", "sigma 0.5"],
+            "way": ["one look", "stopped early"] * 2,
+            "n": [1000, 1000, 4000, 4000],
+            "draws": [1000.0, 900.0, 4000.0, 2000.0],
+            "acr": [1.0, 0.9, 1.5, 1.4],
+        }
     )
-    (axis,) = costs.prediction_figure(cost).axes
-    drawn = {line.get_label(): list(line.get_ydata()) for line in lines(axis, "o")}
-    assert drawn["certified"] == [2.0, 2.2]
-    assert [label.get_text() for label in axis.get_xticklabels()] == ["σ = 0.25", "σ = 0.5"]
+    one, two = draws.draws_figure({"clean": table, "poisoned": table}).axes
+    drawn = {line.get_label(): line for line in one.lines}
+    assert drawn["stopped early"].get_xydata().tolist() == [[900, 0.9], [2000, 1.4]]
+    cap = drawn["most possible"].get_xydata()
+    assert cap[0, 0] == pytest.approx(900) and cap[-1, 0] == pytest.approx(4000)
+    assert cap[-1, 1] == pytest.approx(norm.ppf(0.001 ** (1 / 4000)))
+    assert two.get_title("left") == "poisoned"

@@ -1,5 +1,7 @@
 """Numbers from rows against closed forms, and intervals against what they should cover."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -158,6 +160,49 @@ def test_interval_over_seeds_covers_the_drop_of_the_points_at_hand():
         drop = intervals.paired_drop(table(clean), table(poisoned))
         hits += drop.low_seeds <= 0.4 <= drop.high_seeds
     assert binomtest(hits, 400, 0.95).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    "name, here, there",
+    [
+        ("sigma", 0.25, 0.5),
+        ("alpha", 0.001, 0.01),
+        ("n", 1000, 2000),
+        ("n0", 100, 50),
+        ("looks", 1, 4),
+        ("noise_seed", 0, 1),
+        ("precision", "int8", "float32"),
+        ("dataset", "mnist", "cifar10"),
+        ("target_class", 8, 3),
+    ],
+)
+def test_unlike_rows_are_refused(name, here, there):
+    clean, poisoned = table(np.ones((2, 3))), table(np.ones((2, 3)) / 2)
+    pair = clean.assign(**{name: here}), poisoned.assign(**{name: there})
+    bootstrap = partial(
+        intervals.paired_bootstrap, statistic=lambda a, b: (a - b).mean(), resamples=9
+    )
+    for compare in (intervals.paired_drop, bootstrap):
+        with pytest.raises(ValueError, match=f"must have the same {name}, not"):
+            compare(*pair)
+        compare(clean.assign(**{name: here}), poisoned.assign(**{name: here}))
+
+
+def test_points_that_changed_their_label_are_refused():
+    clean, poisoned = table(np.ones((2, 3))), table(np.ones((2, 3)) / 2)
+    with pytest.raises(ValueError, match="same labels"):
+        intervals.paired_drop(clean.assign(label=1), poisoned.assign(label=[1, 1, 2] * 2))
+
+
+def test_stopped_rows_have_no_draws_to_compare():
+    clean, poisoned = table(np.ones((2, 3))), table(np.ones((2, 3)) / 2)
+    intervals.paired_drop(clean.assign(n=1000), poisoned.assign(n=[0, 1000, 0] * 2))
+    intervals.paired_drop(clean.assign(n=1000), poisoned.assign(n=0))
+
+
+def test_a_single_point_has_no_interval():
+    with pytest.raises(ValueError, match="at least two points"):
+        intervals.paired_drop(table(np.ones((3, 1))), table(np.ones((3, 1)) / 2))
 
 
 def test_unpaired_rows_are_refused():

@@ -436,17 +436,15 @@ def test_cost():
 def test_certification():
     rows = pd.read_csv(ROOT / "data" / "benchmarks" / "certify.csv")
     value = rows.set_index(["kind", "case", "quantity"])["value"]
-    ratio = value["speed", "+ compiled", "ratio"]
-    assert number("certification", "float32") == pytest.approx(ratio, abs=0.051)
-    errors = rows.loc[rows["quantity"] == "prediction error", "value"].abs()
-    assert number("certification", "worst") == pytest.approx(100 * errors.max(), abs=0.051)
-
-
-def test_certification_where_a_precision_is_missing():
-    speed = pd.DataFrame({"ratio": [2.0], "share of peak": [0.5]}, index=["+ compiled"])
-    found = module("certification").of_precision({"speed": speed}, "int8")
-    assert set(found) == {"int8", "ceiling_int8", "equal_int8", "acr_int8"}
-    assert set(found.values()) == {"?"}
+    ratio = value["speed", "ours, two million", "ratio"]
+    assert number("certification", "many") == pytest.approx(ratio, abs=0.051)
+    assert number("certification", "moved_mixed") == value["moved", "mixed", "moved"]
+    files = grid.rows_files("raw", "draws").values()
+    manifests = [json.loads(path.with_suffix(".json").read_text()) for path in files]
+    clean = [f for f, m in zip(files, manifests) if m["parameters"]["poison_file"] is None]
+    whole = pd.concat(map(pd.read_csv, clean))
+    assert number("certification", "clean_acr") == pytest.approx(whole["radius"].mean(), abs=5.1e-4)
+    assert number("certification", "cap_1000") == pytest.approx(2.46, abs=0.01)
 
 
 def test_cost_of_attack():

@@ -1,7 +1,6 @@
-"""What the attack's gradients cost and buy, and what a prediction of the ACR is worth."""
+"""What the attack's gradients cost and buy."""
 
 import matplotlib.pyplot as plt
-import numpy as np
 
 from study.figures.drops import drop_bars
 from study.intervals import mean_interval
@@ -77,30 +76,3 @@ def _draw_solvers(axis, solvers, damping):
     leftover = solvers["reference_residual"].max()
     title = f"damping {damping:g}\n(reference's residual ≤ {leftover:.1g})"
     axis.set_title(title, loc="left", fontsize=10)
-
-
-def prediction_figure(cost):
-    """ACR in units of sigma: certified with 100,000 draws, and predicted from few.
-
-    Parameters
-    ----------
-    cost : DataFrame
-        A line for each noise level, named "sigma VALUE", of the benchmark of certification.
-    """
-    sigmas = np.array([float(case.split()[1]) for case in cost.index])
-    at = np.arange(len(sigmas))
-    predicted = cost["ACR, predicted"] / sigmas
-    bars = [
-        predicted - cost["predicted, low"] / sigmas,
-        cost["predicted, high"] / sigmas - predicted,
-    ]
-    style = {"fmt": "o", "ms": 3, "mfc": "white", "color": VERMILION, "capsize": 4}
-    certified = cost["ACR, certified, n = 100,000"] / sigmas
-    figure, axis = plt.subplots(figsize=(6, 2.8))
-    axis.errorbar(at + 0.08, predicted, bars, label="predicted, no guarantee", **style)
-    axis.plot(at - 0.08, certified, "o", color=BLUE, label="certified")
-    axis.set_xticks(at, [f"σ = {sigma:g}" for sigma in sigmas])
-    axis.set(ylabel="ACR / σ", xlim=(-0.5, len(at) - 0.5), ylim=(0, 3.9))
-    axis.legend(frameon=False, loc="lower left")
-    figure.tight_layout()
-    return figure

@@ -1,69 +1,98 @@
 """What certification costs."""
 
 import json
+from functools import cache
 
+import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
-from study.figures.costs import prediction_figure
-from study.numbers.shared import BENCHMARKS
+from pacd.counts import lower_bound
+from study import looks
+from study.figures.draws import draws_figure
+from study.intervals import acr, certified_accuracy, recertify
+from study.numbers.shared import BENCHMARKS, load
+from study.predict import predict_acr
+from study.tables import without_index
 
-PROFILE = "laptop"
-EXPERIMENTS = ()
-FASTEST = {"float32": "+ compiled", "bfloat16": "+ bfloat16", "int8": "+ int8"}  # lines of speed
-UNKNOWN = "?"  # int8 is not on every machine
-
-
-def benchmark(name="certify"):
-    """Tables of the benchmark, a line for each case, by kind: speed, agreement, cost (dict)."""
-    rows = pd.read_csv(BENCHMARKS / f"{name}.csv")
-    return {
-        kind: table.pivot(index="case", columns="quantity", values="value").loc[
-            table["case"].unique()  # in the order in which the tricks were added
-        ]
-        for kind, table in rows.groupby("kind")
-    }
+PROFILE = "raw"
+EXPERIMENTS = ("draws",)
+MOST = 100_000
+DRAWS = (1000, 2000, 5000, 10_000, 20_000, 50_000, MOST)
+RADII = np.arange(0, 3.25, 0.5)  # asked about, in units of sigma
+SIDES = {"none": "clean", "uniform": "poisoned"}
 
 
-def parameters(name="certify"):
-    """What the benchmark ran with (dict)."""
-    return json.loads((BENCHMARKS / f"{name}.json").read_text())["parameters"]
+def speed():
+    """The benchmark's table, a line for each variant in the order of the runs (DataFrame)."""
+    rows = pd.read_csv(BENCHMARKS / "certify.csv")
+    rows = rows[rows["kind"] == "speed"]
+    table = rows.pivot(index="case", columns="quantity", values="value")
+    return table.loc[rows["case"].unique()]
+
+
+def moved():
+    """Votes that another precision gives to another class, and all votes (DataFrame)."""
+    rows = pd.read_csv(BENCHMARKS / "certify.csv")
+    return rows[rows["kind"] == "moved"].pivot(index="case", columns="quantity", values="value")
+
+
+@cache
+def rows(profile=PROFILE):
+    """Rows of 100,000 draws a point, clean and poisoned (dict of DataFrames)."""
+    table = load(profile, "draws")
+    return {attack: table[table["attack"] == attack].reset_index(drop=True) for attack in SIDES}
+
+
+@cache
+def ladders(profile=PROFILE):
+    """ACR by draws and way of drawing, clean and poisoned (dict of DataFrames)."""
+    rates = norm.cdf(RADII)
+    return {SIDES[side]: looks.ladder(of, DRAWS, rates) for side, of in rows(profile).items()}
 
 
 def numbers(profile=PROFILE):
     """What the page says (dict of text)."""
-    tables, ran = benchmark(), parameters()
-    found = {"threads": str(ran["threads"]), "points": str(ran["points"])}
-    for precision in FASTEST:
-        found |= of_precision(tables, precision)
-    return found | of_cost(tables["cost"])
+    ran = json.loads((BENCHMARKS / "certify.json").read_text())["parameters"]
+    found = {"threads": str(ran["threads"])} | of_speed(speed(), moved())
+    for side, of in rows(profile).items():
+        found |= {f"{SIDES[side]}_{name}": text for name, text in of_draws(of).items()}
+    return found | {"cap_1000": cap(1000), "cap_2000": cap(2000), "cap_100000": cap(MOST)}
 
 
-def of_precision(tables, precision):
-    """How fast a network of a precision is, how fast it could be, and what it changes."""
-    line, speed = FASTEST[precision], tables["speed"]
-    names = [f"{name}{precision}" for name in ("", "ceiling_", "equal_", "acr_")]
-    if line not in speed.index:
-        return dict.fromkeys(names, UNKNOWN)
-    ratio, share = speed.loc[line, ["ratio", "share of peak"]]
-    equal, error = agreement(tables["agreement"], precision)
-    texts = (f"{ratio:.1f}", f"{ratio / share:.0f}", f"{100 * equal:.2f}", f"{100 * error:.2f}")
-    return dict(zip(names, texts))
+def cap(n, alpha=0.001):
+    """The largest radius that n draws can certify, in units of sigma."""
+    return f"{norm.ppf(lower_bound(n, n, alpha)):.2f}"
 
 
-def agreement(table, precision):
-    """Share of equal votes and relative error of the ACR, the worst over the networks."""
-    errors = table[f"ACR, {precision}"] / table["ACR, float32"] - 1
-    return table[f"votes equal, {precision}"].min(), errors.abs().max()
+def of_speed(table, changed):
+    """Ratios to the faster loop of others, at its best batch, and what the pair changes."""
+    ours = {"few": "ours, 200,000 passes", "many": "ours, two million"}
+    ours |= {"int8": "ours, int8, two million"}
+    found = {name: f"{table.loc[line, 'ratio']:.1f}" for name, line in ours.items()}
+    laid_out = table["ratio to channels_last"]
+    found |= {f"{name}_laid_out": f"{laid_out[line]:.1f}" for name, line in ours.items()}
+    found |= {"votes": f"{changed['votes'].max():,.0f}"}
+    return found | {f"moved_{p}": f"{changed.loc[p, 'moved']:,.0f}" for p in changed.index}
 
 
-def of_cost(cost):
-    """What deciding and predicting save and cost, over the networks."""
-    fewer = cost["fewer evaluations, decided"]
+def of_draws(table):
+    """What a coin gains at 1,000 draws, and what stopping early saves and loses."""
+    few = recertify(table, n=1000)
+    early = looks.stopped_early(table, norm.cdf(RADII), MOST)
+    curves = [certified_accuracy(of, RADII * of["sigma"].iloc[0]) for of in (table, early)]
+    predicted = predict_acr(recertify(table, n=2000), MOST)
+    whole = acr(table)
     return {
-        "fewest": f"{fewer.min():.0f}",
-        "most": f"{fewer.max():.0f}",
-        "undecided": f"{100 * cost['undecided'].max():.1f}",
-        "worst": f"{100 * cost['prediction error'].abs().max():.1f}",
+        "coin": f"{100 * (acr(looks.with_coin(few)) / acr(few) - 1):.1f}",
+        "share_1000": f"{100 * acr(few) / whole:.0f}",
+        "share_10000": f"{100 * acr(recertify(table, n=10_000)) / whole:.0f}",
+        "fewer": f"{table['n'].sum() / early['n'].sum():.1f}",
+        "share_early": f"{100 * acr(early) / whole:.0f}",
+        "lost": f"{100 * (curves[0] - curves[1]).max():.1f}",
+        "acr": f"{whole:.3f}",
+        "predicted": "{:.3f} [{:.3f}, {:.3f}]".format(*predicted),
+        "error": f"{100 * (predicted.predicted_acr / whole - 1):+.1f}",
     }
 
 
@@ -71,56 +100,19 @@ def of_cost(cost):
 
 
 def speed_table():
-    """The tricks and what each is worth."""
-    speed = benchmark()["speed"]
-    rounds = zip(speed["ratio, lowest round"], speed["ratio, highest round"])
-    table = pd.DataFrame(
-        {
-            "passes per second": speed["samples per second"].map("{:,.0f}".format),
-            "times plain": speed["ratio"].map("{:.1f}".format),
-            "over rounds": [f"{low:.1f} to {high:.1f}" for low, high in rounds],
-            "share of peak": speed["share of peak"].map("{:.0%}".format),
-        }
-    )
-    return table.rename_axis(index=None, columns=None)
-
-
-def decided_table():
-    """Deciding instead of measuring."""
-    cost = benchmark()["cost"]
-    columns = {
-        "passes per point": ("evaluations per point, decided", "{:,.0f}"),
-        "times fewer": ("fewer evaluations, decided", "{:.0f}"),
-        "certified at σ/2": ("certified at sigma / 2, decided", "{:.1%}"),
-        "undecided": ("undecided", "{:.1%}"),
-        "exact, on its points": ("certified at sigma / 2, exact points", "{:.1%}"),
-        "decided, on the same": ("certified at sigma / 2, decided, exact points", "{:.1%}"),
+    """Each loop at its best batch, and whole certificates of this study."""
+    table = speed()
+    rounds = zip(table["ratio, lowest round"], table["ratio, highest round"])
+    shown = {
+        "": table.index,
+        "passes per second": table["passes per second"].map("{:,.0f}".format),
+        "times the others'": table["ratio"].map("{:.1f}".format),
+        "over rounds": [f"{low:.1f} to {high:.1f}" for low, high in rounds],
+        "share of peak": table["share of peak"].map("{:.0%}".format),
     }
-    return _by_sigma(
-        {name: cost[column].map(form.format) for name, (column, form) in columns.items()}
-    )
+    return without_index(pd.DataFrame(shown))
 
 
-def _by_sigma(columns):
-    table = pd.DataFrame(columns).rename(index=lambda case: case.replace("sigma", "σ ="))
-    return table.rename_axis(index=None, columns=None)
-
-
-def predicted():
-    """Predicted beside certified ACRs."""
-    return prediction_figure(benchmark()["cost"])
-
-
-def predicted_table():
-    """The same in numbers."""
-    cost = benchmark()["cost"]
-    ends = zip(cost["ACR, predicted"], cost["predicted, low"], cost["predicted, high"])
-    return _by_sigma(
-        {
-            "certified": cost["ACR, certified, n = 100,000"].map("{:.3f}".format),
-            "predicted": pd.Series(
-                ["{:.3f} [{:.3f}, {:.3f}]".format(*line) for line in ends], index=cost.index
-            ),
-            "error": cost["prediction error"].map("{:+.1%}".format),
-        }
-    )
+def draws(profile=PROFILE):
+    """ACR against draws: one look, with a coin, stopped early; and the cap."""
+    return draws_figure(ladders(profile))

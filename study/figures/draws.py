@@ -1,0 +1,38 @@
+"""What more noise draws buy."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from scipy.stats import norm
+
+from pacd.counts import lower_bound
+from study.style import BLACK, BLUE, GREY, VERMILION
+
+WAY_STYLE = {
+    "one look": {"color": BLACK, "marker": "o", "label": "all draws, one look"},
+    "with a coin": {"color": BLUE, "marker": "x", "ls": ":", "label": "the same, randomised bound"},
+    "stopped early": {"color": VERMILION, "marker": "s", "ls": "--", "label": "stopped early"},
+}
+
+
+def draws_figure(ladders, alpha=0.001):
+    """ACR against the mean number of draws, a panel for each model.
+
+    Parameters
+    ----------
+    ladders : dict of DataFrame
+        As :func:`study.looks.ladder` returns, by title.
+    alpha : float
+        Of the cap, the radius of a point that wins every draw.
+    """
+    figure, axes = plt.subplots(1, len(ladders), figsize=(8, 3.6), sharey=True)
+    for axis, (title, table) in zip(axes, ladders.items()):
+        for way, line in table.groupby("way", sort=False):
+            axis.plot(line["draws"], line["acr"], ms=5, lw=1.2, **WAY_STYLE[way])
+        n = np.geomspace(table["draws"].min(), table["n"].max(), 50)
+        axis.plot(n, norm.ppf(lower_bound(n, n, alpha)), color=GREY, lw=1, label="most possible")
+        axis.set(xscale="log", xlabel="draws of a point, mean", ylim=(0, 4))
+        axis.set_title(title, loc="left", fontsize=10)
+    axes[0].set_ylabel("ACR, units of σ")
+    axes[0].legend(frameon=False, fontsize=9)
+    figure.tight_layout()
+    return figure
