@@ -2,7 +2,7 @@
 
 What the numbers of a run depend on, and nothing else. An image meets the files in this order:
 
-    data -> attack (directions, hypergradient; direct_search; controls) -> poison_file
+    data -> attack (hypergradient; approxgrad; direct_search; controls) -> poison_file
          -> curation -> train (models, losses, smoothing)
          -> certify (votes, int8, counts), empirical
 

@@ -15,7 +15,6 @@ import torch
 from annotated_types import Gt, Interval
 
 from pacd.data import Splits
-from pacd.directions import AdamSlots, Momentum
 from pacd.hypergradient import SOLVERS, Hypergradient, hypergradient, matching
 from pacd.losses import Whole
 from pacd.smoothing import blur, soft_radius
@@ -69,14 +68,13 @@ class Method:
 
     objective : a key of ``OBJECTIVES``, what a poison step lowers.
     solver : key of ``SOLVERS``, or ``matching``, see :func:`pacd.hypergradient.matching`.
-    redraw : redraw the noise inside the linear solve.
     damping : added to the Hessian.
-    temperature, draws, correct_only : of the radius; see :func:`pacd.smoothing.soft_radius`.
+    temperature, draws : of the radius; see :func:`pacd.smoothing.soft_radius`.
     val_batch : validation images in a step.
     hyper_batch : poison images that move in a step.
     solve_batch : clean images of other classes beside them in the Hessian and in the matched
     gradient (the mixed derivative does not need them).
-    sign : sign steps (else Adam). step : length of a step.
+    step : length of a sign step.
     momentum : decay of the gradient that an image remembers.
     blur : standard deviation, in pixels, of a Gaussian blur of the gradient; neighbouring pixels
     share their noise-ridden signs.
@@ -89,15 +87,12 @@ class Method:
 
     solver: Literal[(*SOLVERS, "matching")] = "identity"
     objective: Literal["radius", "loss", "training"] = "radius"
-    redraw: bool = False
     damping: float = 1e-3
     temperature: Annotated[float, Gt(0)] = 16.0
     draws: int = 8
     val_batch: int = 64
-    correct_only: bool = False
     hyper_batch: int = 200
     solve_batch: Whole = 0
-    sign: bool = True
     step: float = 0.02
     momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     blur: float = 0.0
@@ -113,16 +108,10 @@ class Method:
 # Ours: no products with the Hessian, wrong validation images count too, and sign steps whose noise
 # is averaged out.
 OURS = partial(Method, momentum=0.9, blur=2.0)
-# The authors' published code: the constants of its MNIST script; one epoch there is 55 steps.
-AUTHORS_SOLVE = {"solver": "adam", "redraw": True, "correct_only": True, "draws": 20}
-AUTHORS_STEPS = {"sign": False, "step": 0.1, "inner_steps": 10, "restart": 550, "warmup": 0}
-AUTHORS_BATCHES = {"clean_batch": 900, "poison_batch": 100, "solve_batch": 900}
-AUTHORS_BATCHES |= {"hyper_batch": 100, "val_batch": 100}
 METHODS = {
     "first_order": OURS(),
     "cg": OURS(solver="cg", solve_batch=200),
     "neumann": OURS(solver="neumann", solve_batch=200),
-    "approxgrad": Method(**AUTHORS_SOLVE, **AUTHORS_STEPS, **AUTHORS_BATCHES),
     # The same steps against training without noise: for Table 1 of the paper, with the crafting
     # trainer ``standard``.
     "accuracy": OURS(objective="loss"),
@@ -163,7 +152,7 @@ def poison(problem, *, method, steps, seed=0, watch=None, checkpoint=NOTHING):
         If the gradient of the poison is not finite.
     """
     generator = torch.Generator(problem.splits.x_train.device).manual_seed(seed)
-    made = Poison(problem, method, generator)
+    made = Descent(problem, method, generator)
     trace = checkpoint.resume(made.state, [])
     for step in range(len(trace), steps):
         inner_steps = method.inner_steps
@@ -184,18 +173,17 @@ def poison(problem, *, method, steps, seed=0, watch=None, checkpoint=NOTHING):
 
 
 class Poison:
-    """The images while they are optimised: their batches, the two objectives, and one step.
+    """The images while they are optimised, their batches and the two objectives.
 
     Parameters
     ----------
     problem : Problem
-    method : Method
     generator : torch.Generator
         Of all draws.
     """
 
-    def __init__(self, problem, method, generator):
-        self.problem, self.method, self.generator = problem, method, generator
+    def __init__(self, problem, generator):
+        self.problem, self.generator = problem, generator
         self.x, self.y = problem.splits.x_train, problem.splits.y_train
         self.index = problem.poisoned_rows(generator)
         others = torch.ones(len(self.y), dtype=torch.bool, device=self.y.device)
@@ -203,12 +191,6 @@ class Poison:
         self.x_val, self.y_val = problem.validation()
         self.clean = self.x[self.index]
         self.images = self.clean.clone()  # u
-        self.pattern = torch.zeros_like(self.clean[:1]) if method.class_wise else self.images
-        if method.sign:
-            self.direction = Momentum(self.pattern, method.momentum)
-        else:
-            self.direction = AdamSlots(self.pattern)
-        self.state = self.images, self.pattern, self.direction, generator
 
     def batch(self, clean_size, poison_size):
         """Rows of clean images, of all classes that are not poisoned, and places in the poison."""
@@ -234,6 +216,17 @@ class Poison:
         model.train()
         return value
 
+
+class Descent(Poison):
+    """Poison that moves by the steps of a :class:`Method`."""
+
+    def __init__(self, problem, method, generator):
+        super().__init__(problem, generator)
+        self.method = method
+        self.pattern = torch.zeros_like(self.clean[:1]) if method.class_wise else self.images
+        self.direction = Momentum(self.pattern, method.momentum)
+        self.state = self.images, self.pattern, self.direction, generator
+
     def move(self, model, step):
         """One poison step; the value of the objective and the residual, by their names."""
         method = self.method
@@ -247,9 +240,7 @@ class Poison:
         outer = partial(self.outer, model, objective, x, y)
         inner = partial(self.inner, model, rows, places, u)
         value, gradient, residual = _gradient(outer, inner, model, u, method)
-        if not torch.isfinite(gradient).all():
-            where = f"poison step {step + 1}; raise the damping or lower inner_lr."
-            raise FloatingPointError(f"the gradient of the poison is not finite in {where}")
+        require_finite(gradient, step)
         self.update(places, u.detach(), gradient)
         return {name: value, "residual": residual}
 
@@ -267,12 +258,34 @@ class Poison:
             self.images[places] = project(u, self.clean[places], eps)
 
 
+class Momentum:
+    """Sign of each image's decaying sum of gradients (MI-FGSM, arXiv 1710.06081).
+
+    ``direction(rows, gradient)``: the gradient, of shape (m, C, H, W), belongs to the images in
+    ``rows``. Each is scaled to a mean absolute value of 1.
+    """
+
+    def __init__(self, images, decay):
+        self.sum, self.decay = torch.zeros_like(images), decay
+
+    def __call__(self, rows, gradient):
+        scale = gradient.abs().mean((1, 2, 3), keepdim=True).clamp(min=1e-30)
+        self.sum[rows] = self.decay * self.sum[rows] + gradient / scale
+        return self.sum[rows].sign()
+
+
+def require_finite(gradient, step):
+    if not torch.isfinite(gradient).all():
+        where = f"poison step {step + 1}; raise the damping or lower inner_lr."
+        raise FloatingPointError(f"the gradient of the poison is not finite in {where}")
+
+
 def radius(model, x, y, poison):
     """The mean soft radius of validation images."""
-    method = poison.method
-    options = method.draws, poison.generator, method.temperature
-    squash = {"correct_only": method.correct_only}
-    return soft_radius(model, x, y, poison.problem.sigma, *options, **squash).mean()
+    method, sigma = poison.method, poison.problem.sigma
+    return soft_radius(
+        model, x, y, sigma, method.draws, poison.generator, method.temperature
+    ).mean()
 
 
 def log_probability(model, x, y, poison, squash=1e-3):
@@ -306,4 +319,4 @@ def _gradient(outer, inner, model, u, method):
     if method.solver == "matching":
         return matching(outer, inner, parameters, u)
     solver = SOLVERS[method.solver]
-    return hypergradient(outer, inner, parameters, u, solver, method.damping, method.redraw)
+    return hypergradient(outer, inner, parameters, u, solver, method.damping)

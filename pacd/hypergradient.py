@@ -135,22 +135,34 @@ def conjugate_gradient(draw, b, iterations=5, tolerance=1e-6):
     return q, residual_of(product, b, q)
 
 
-def adam(draw, b, iterations=10, lr=1e-2):
-    """The authors' solver: Adam on |A q - b|^2 from q = 0 (their constants: 10 steps, 1e-2).
+def adam(draw, b, iterations=10, lr=1e-2, *, warm=None, side=None):
+    """Adam on |A q - b|^2, each step with one draw of A in both products.
 
-    Each step uses one draw of A in both products. With redrawn noise the expected gradient is
-    E[A A] q - E[A] b, and E[A A] exceeds E[A] E[A] by the variance of A: that biases A q towards 0
-    (measured in notebooks/audit.ipynb).
+    By itself it starts from q = 0. As published (:mod:`pacd.approxgrad`) it goes on from the last
+    poison step, with ``warm``, a pair (q, optimizer) that is changed in place, and redraws b too,
+    with ``side``. With redrawn noise the expected gradient is E[A A] q - E[A] b, and E[A A] exceeds
+    E[A] E[A] by the variance of A: that biases A q towards 0 (measured in notebooks/audit.ipynb).
+    The residual of a warm solve is that before its last step.
     """
-    q = [torch.zeros_like(x) for x in b]
-    optimizer = torch.optim.Adam(q, lr=lr)
-    for _ in range(iterations):
+    q, optimizer = warm or from_zero(b, lr)
+    for iteration in range(iterations):
+        if side and iteration:
+            b = side()
         product = draw()
         r = [x - y for x, y in zip(product(q), b)]
         for x, gradient in zip(q, product(r)):
             x.grad = gradient
         optimizer.step()
-    return [x.detach() for x in q], residual_of(draw(), b, q)
+    solution = [x.detach() for x in q]
+    if warm:
+        return solution, (dot(r, r) / dot(b, b).clamp(min=1e-30)).sqrt().item()
+    return solution, residual_of(draw(), b, solution)
+
+
+def from_zero(b, lr):
+    """The start of a solve by :func:`adam`: q = 0, and its optimizer."""
+    q = [torch.zeros_like(x) for x in b]
+    return q, torch.optim.Adam(q, lr=lr)
 
 
 def neumann(draw, b, iterations=10, scale=None):

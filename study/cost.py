@@ -5,10 +5,12 @@ the inner problem; see :mod:`study.evaluations`.
 """
 
 from contextlib import suppress
+from dataclasses import asdict
 
 import pandas as pd
 import torch
 
+from pacd.approxgrad import PUBLISHED
 from pacd.poison_file import to_8bit
 from study.checkpoint import checkpoint
 from study.evaluations import Count, clock, peak_memory, reset_peak_memory
@@ -83,7 +85,7 @@ def snapshots(problem, name, options, units, *, steps, **when):
     name : str
         Key of the attacks.
     options : dict
-        The attack's own parameters.
+        Of :class:`pacd.attack.Method`; ApproxGrad takes those that it has too.
     units, steps, **when
         See :class:`Snapshots`.
 
@@ -95,9 +97,16 @@ def snapshots(problem, name, options, units, *, steps, **when):
     count = Count(problem.loss, problem.make_model)
     counted = problem._replace(loss=count.loss, make_model=count.make_model)
     watch = Snapshots(problem, count, units, steps=steps, **when)
+    options = known_options(name, options)
     with count.all_solvers(), suppress(Spent):
         chosen_attack(name, options)(counted, steps=steps, seed=0, watch=watch)
     return watch.taken
+
+
+def known_options(name, options):
+    """Options of :class:`pacd.attack.Method`, or those of them that ApproxGrad has too."""
+    known = asdict(PUBLISHED[name]) if name in PUBLISHED else options
+    return {option: value for option, value in options.items() if option in known}
 
 
 def control(problem, name, options, steps):

@@ -54,7 +54,7 @@ class Count:
     def solver(self, solve):
         """The solver with its products counted; each is over the images of the last loss."""
 
-        def counted(draw, b):
+        def counted(draw, b, **options):
             def counted_draw():
                 product = draw()
 
@@ -65,7 +65,7 @@ class Count:
                 return counted_product
 
             self.images["mixed"] += self.batch
-            return solve(counted_draw, b)
+            return solve(counted_draw, b, **options)
 
         return counted
 

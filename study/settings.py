@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from pacd.approxgrad import PUBLISHED
 from pacd.attack import METHODS
 from pacd.controls import LEARNED, PATTERNS
 from pacd.counts import fewest_draws
@@ -78,7 +79,7 @@ POISON_FILE = "the path of a poison file ending in .npz"
 class PoisonSettings(Settings):
     """notebooks/poison.ipynb; ``trainer`` is the crafting trainer."""
 
-    attack: one_of((*METHODS, *SEARCHES, *CONTROLS))
+    attack: one_of((*METHODS, *PUBLISHED, *SEARCHES, *CONTROLS))
     attack_options: Annotated[dict[str, Any], allowed(ATTACK_OPTIONS)]
     eps_linf: Annotated[float, allowed("a number between 0 and 1, pixel units", ge=0, le=1)]
     fraction: Annotated[float, allowed(FRACTION, gt=0, le=1)]

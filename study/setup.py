@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from pacd import poison_file as files
+from pacd.approxgrad import PUBLISHED, ApproxGrad, approxgrad
 from pacd.attack import METHODS, Method, Problem, poison
 from pacd.controls import LEARNED, PATTERNS, craft, learned
 from pacd.data import DataError, Splits, load
@@ -116,6 +117,9 @@ def chosen_attack(name, options):
     if name in SEARCHES:
         check_options(Search, options, where)
         return partial(direct_search, method=replace(SEARCHES[name], **options))
+    if name in PUBLISHED:
+        check_options(ApproxGrad, options, where)
+        return partial(approxgrad, method=replace(PUBLISHED[name], **options))
     check_options(Method, options, where)
     if name in METHODS:
         return partial(poison, method=replace(METHODS[name], **options))

@@ -13,7 +13,6 @@ from torch import nn
 
 from pacd import attack, losses, poison_file
 from pacd.data import Splits
-from pacd.directions import AdamSlots, Momentum
 from pacd.hypergradient import conjugate_gradient, hypergradient, matching
 from pacd.models import make_model
 from pacd.smoothing import blur
@@ -227,7 +226,7 @@ def test_a_step_has_its_length_and_moves_few_images():
 
 def test_momentum_is_the_sign_of_a_decaying_sum_of_scaled_gradients():
     """Each gradient is scaled to mean absolute value 1; an image remembers its own alone."""
-    direction = Momentum(torch.zeros(3, 1, 1, 2), decay=0.5)
+    direction = attack.Momentum(torch.zeros(3, 1, 1, 2), decay=0.5)
     first = direction([0, 2], torch.tensor([[30.0, 10.0], [-1.0, 3.0]]).view(2, 1, 1, 2))
     assert first.flatten().tolist() == [1, 1, -1, 1]
     # Of image 0: 0.5 * (1.5, 0.5) + (-0.8, -0.2 * 6) = (-0.05, -0.95); of image 1: its gradient.
@@ -236,22 +235,6 @@ def test_momentum_is_the_sign_of_a_decaying_sum_of_scaled_gradients():
     # Of image 0 again: 0.5 * (-0.05, -0.95) + (0.02, 1.98) = (-0.005, 1.505)
     third = direction([0], torch.tensor([0.02, 1.98]).view(1, 1, 1, 2))
     assert third.flatten().tolist() == [-1, 1]
-
-
-def test_adam_slots_are_adams_for_each_image():
-    """Image 0 takes four steps and image 1 two of them; the others wait."""
-    generator = torch.Generator().manual_seed(0)
-    images = [nn.Parameter(torch.zeros(1, 1, 2, 2)) for _ in range(2)]
-    optimizers = [torch.optim.Adam([image], lr=1.0) for image in images]
-    direction = AdamSlots(torch.zeros(3, 1, 2, 2))
-    for rows in ([0], [0, 1], [0], [1, 0]):
-        gradient = torch.randn(len(rows), 1, 2, 2, generator=generator)
-        found = direction(rows, gradient)
-        for row, part, step in zip(rows, gradient, found):
-            before = images[row].detach().clone()
-            images[row].grad = part[None].clone()
-            optimizers[row].step()
-            torch.testing.assert_close(before - images[row].detach(), step[None])
 
 
 def attack_planted(solver, solve_batch):
@@ -322,7 +305,7 @@ def convex(objective, seed=0):
         )
 
     problem = attack.Problem(splits, None, loss, 0.1, 1, 0.1)
-    poison = attack.Poison(problem, method, torch.Generator())
+    poison = attack.Descent(problem, method, torch.Generator())
 
     def outer():
         poison.generator.manual_seed(0)

@@ -71,7 +71,7 @@ def test_counted_evaluations_are_the_operations_of_the_attack(problem, name):
     count = Count(problem.loss, problem.make_model)
     counted = problem._replace(loss=count.loss, make_model=count.make_model)
     with FlopCounterMode(display=False) as total, count.all_solvers():
-        chosen_attack(name, FEW)(counted, steps=2)
+        chosen_attack(name, cost.known_options(name, FEW))(counted, steps=2)
     gradients = total.get_total_flops() / one_gradient(problem, x, y)
     assert count.evaluations(units) == pytest.approx(gradients, rel=0.01)
     if name != "first_order":  # a count without the products would be found
