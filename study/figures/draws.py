@@ -24,15 +24,15 @@ def draws_figure(ladders, alpha=0.001):
     alpha : float
         Of the cap, the radius of a point that wins every draw.
     """
-    figure, axes = plt.subplots(1, len(ladders), figsize=(8, 3.6), sharey=True)
+    figure, axes = plt.subplots(len(ladders), 1, figsize=(5, 5.6), sharex=True, sharey=True)
     for axis, (title, table) in zip(axes, ladders.items()):
         for way, line in table.groupby("way", sort=False):
             axis.plot(line["draws"], line["acr"], ms=5, lw=1.2, **WAY_STYLE[way])
         n = np.geomspace(table["draws"].min(), table["n"].max(), 50)
         axis.plot(n, norm.ppf(lower_bound(n, n, alpha)), color=GREY, lw=1, label="most possible")
-        axis.set(xscale="log", xlabel="draws of a point, mean", ylim=(0, 4))
-        axis.set_title(title, loc="left", fontsize=10)
-    axes[0].set_ylabel("ACR, units of σ")
-    axes[0].legend(frameon=False, fontsize=9)
+        axis.set(xscale="log", ylabel="ACR, units of σ", ylim=(0, 4))
+        axis.set_title(title, loc="left")
+    axes[-1].set_xlabel("draws of a point, mean")
+    axes[0].legend(frameon=False, loc="lower left")
     figure.tight_layout()
     return figure
