@@ -33,6 +33,6 @@ def draws_figure(ladders, alpha=0.001):
         axis.set(xscale="log", ylabel="ACR, units of σ", ylim=(0, 4))
         axis.set_title(title, loc="left")
     axes[-1].set_xlabel("draws of a point, mean")
-    axes[0].legend(frameon=False, loc="lower left")
+    axes[-1].legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 0.18))
     figure.tight_layout()
     return figure
