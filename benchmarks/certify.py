@@ -53,8 +53,8 @@ def art(model, x, n, batch):
     from art.estimators.certification.randomized_smoothing import PyTorchRandomizedSmoothing
 
     loss, shape = nn.CrossEntropyLoss(), tuple(x.shape[1:])
-    said = {"sample_size": n, "scale": SIGMA, "alpha": 0.001, "device_type": "cpu"}
-    said["device_type"] = "gpu" if x.is_cuda else "cpu"
+    said = {"sample_size": n, "scale": SIGMA, "alpha": 0.001}
+    said |= {"device_type": "gpu" if x.is_cuda else "cpu"}
     smooth = PyTorchRandomizedSmoothing(model, loss, shape, 10, clip_values=None, **said)
     return smooth.certify(x.cpu().numpy(), n=n, batch_size=batch)
 

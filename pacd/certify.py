@@ -138,8 +138,11 @@ def check(votes, y, sigma, n0, n, alpha, radii):
 
 
 def coins(points, seed):
-    """One u for each point. At least 0.1, which only lowers bounds: at k = n the bound is
-    (alpha / u)^(1 / n), and a very small u would be a jackpot."""
+    """One u for each point, at least 0.1.
+
+    That only lowers bounds: at k = n the bound is (alpha / u)^(1 / n), and a very small u would be
+    a jackpot.
+    """
     return np.random.default_rng([seed, 2]).random(points).clip(0.1)
 
 

@@ -8,14 +8,14 @@ of such draws.
 import numpy as np
 import pandas as pd
 
+from pacd.certify import coins
 from pacd.counts import bound, looks_at, unsettled, wins
 from study.intervals import recertify
 
 
 def with_coin(rows, seed=0):
     """The same rows under the randomised bound."""
-    u = np.random.default_rng(seed).random(len(rows)).clip(0.1)
-    return bound(rows.assign(u=u))
+    return bound(rows.assign(u=coins(len(rows), seed)))
 
 
 def stopped_early(rows, rates, n, seed=0):
