@@ -29,7 +29,7 @@ from pacd.train import NOTHING
 class ApproxGrad:
     """The constants, named as the symbols of the paper where it has them.
 
-    clean_batch, poison_batch : images of a batch; an epoch goes through them once.
+    clean_batch, poison_batch : images of a batch; an epoch goes through the clean ones once.
     val_batch, draws : validation images of the class in a step, and noise draws of each.
     temperature, squash : of the soft radius; see :func:`pacd.smoothing.soft_radius`.
     inner_steps, inner_lr : Adam steps of the model in a poison step.
@@ -80,7 +80,10 @@ def approxgrad(problem, *, method, steps, seed=0, watch=None, checkpoint=NOTHING
 
 
 class Batches(Poison):
-    """The poison, and the batches of an epoch: each image once, what is left over not at all."""
+    """The poison, and the batches of an epoch.
+
+    Each clean image once, but for what is left over; the poison in turn, for as long as that takes.
+    """
 
     def __init__(self, problem, method, generator):
         super().__init__(problem, generator)
@@ -92,8 +95,7 @@ class Batches(Poison):
     @property
     def per_epoch(self):
         """Poison steps of an epoch."""
-        clean, poison = self.sizes
-        return min(len(self.others) // clean, len(self.index) // poison)
+        return len(self.others) // self.sizes[0]
 
     def shuffle(self):
         self.orders = [self.pick(rows, len(rows)) for rows in (self.others, self.index)]
@@ -101,7 +103,7 @@ class Batches(Poison):
     def batch(self, place):
         """Rows of clean images and places in the poison, of a step of the epoch."""
         clean, poison = (
-            order[place * size : (place + 1) * size] for order, size in zip(self.orders, self.sizes)
+            order.roll(-place * size)[:size] for order, size in zip(self.orders, self.sizes)
         )
         return self.others[clean], poison
 

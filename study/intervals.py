@@ -67,7 +67,8 @@ def recertify(rows, *, alpha=None, n=None, seed=0):
         raise ValueError(f"n must be at most {fewest}, the draws in the rows, not {n}.")
     counts = counts_of(rows).copy()
     generator = np.random.default_rng(seed)
-    counts[drawn] = [generator.multivariate_hypergeometric(row, n) for row in counts[drawn]]
+    for row in np.flatnonzero(drawn):
+        counts[row] = generator.multivariate_hypergeometric(counts[row], n)
     columns = {f"count_{c}": column for c, column in enumerate(counts.T)}
     return bound(rows.assign(n=counts.sum(1), **columns), alpha)
 

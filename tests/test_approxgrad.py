@@ -164,16 +164,18 @@ def test_what_is_easily_lost_is_found(splits, monkeypatch, flaw):
     assert max(np.abs(here - there).max() for here, there in zip(found, said)) > 1e-4
 
 
-def test_an_epoch_goes_through_each_image_once_at_most(digits):
+def test_an_epoch_goes_through_the_clean_images_once_and_takes_the_poison_in_turn(digits):
     loss = partial(losses.gaussian, sigma=0.5)
     method = replace(PUBLISHED["approxgrad"], clean_batch=500, poison_batch=70)
     made = Batches(problem_of(digits, loss), method, torch.Generator().manual_seed(0))
-    assert made.per_epoch == 400 // 70
+    assert made.per_epoch == 3600 // 500 == 7
     made.shuffle()
     rows, places = zip(*[made.batch(place) for place in range(made.per_epoch)])
     rows, places = torch.cat(rows), torch.cat(places)
     assert len(rows.unique()) == len(rows) == 500 * made.per_epoch
-    assert len(places.unique()) == len(places) == 70 * made.per_epoch
+    times = places.bincount(minlength=400)  # 490 places among 400 images
+    assert times.tolist().count(2) == 90 and times.tolist().count(1) == 310
+    assert all(len(batch.unique()) == 70 for batch in places.split(70))
     assert (digits.y_train[rows] != 8).all()
 
 

@@ -248,22 +248,22 @@ def test_padded_convolution_is_cached_right():
     assert Votes(model, x, 3)(noise, points[:0]).shape == (0, 3)
 
 
-def test_stopping_wrong_guesses_changes_no_radius(lenet, images, rows):
-    stopped = certify(lenet, *images, 0.5, n=N, n0=30, stop_wrong=True)
-    wrong = rows["guess"] != rows["label"]
-    assert (
-        wrong.any()
-        and stopped["radius"].equals(rows["radius"])
-        and stopped[~wrong].equals(rows[~wrong])
+@pytest.mark.parametrize("right", [2, 0])
+def test_stopping_wrong_guesses_changes_no_radius(lenet, images, rows, right):
+    """With so many right guesses among the five."""
+    y = (torch.tensor(rows["guess"]) + (torch.arange(5) >= right)) % 10
+    whole, stopped = (
+        certify(lenet, images[0], y, 0.5, n=N, n0=30, stop_wrong=stop) for stop in (False, True)
     )
-    assert (stopped.loc[wrong, "n"] == 0).all() and (
-        stopped.loc[wrong, "prediction"] == k_n.STOPPED
-    ).all()
+    wrong = whole["guess"] != whole["label"]
+    assert wrong.sum() == 5 - right and stopped["radius"].equals(whole["radius"])
+    assert stopped[~wrong].equals(whole[~wrong])
+    assert (stopped.loc[wrong, "n"] == 0).all()
+    assert (stopped.loc[wrong, "prediction"] == k_n.STOPPED).all()
     assert (counts(stopped).sum(1) == stopped["n"]).all()
     again = recertify(stopped, alpha=0.1, n=100)
-    assert (again["n"] == np.where(wrong, 0, 100)).all() and (
-        again.loc[wrong, "prediction"] == k_n.STOPPED
-    ).all()
+    assert (again["n"] == np.where(wrong, 0, 100)).all()
+    assert (again.loc[wrong, "prediction"] == k_n.STOPPED).all()
 
 
 def test_recertifying_at_another_alpha_is_a_run_at_that_alpha(lenet, images, rows):
@@ -330,6 +330,8 @@ def test_more_outputs_than_classes_are_refused(images):
         certify(wide, x, y, 0.5)
     with pytest.raises(ValueError, match=r"of shape \(5, 10\), not \(5,\)"):
         certify(lambda z: z.flatten(1).sum(1), x, y, 0.5)
+    with pytest.raises(ValueError, match=r"of shape \(5, 10\), not \(5, 100\)"):
+        certify(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).eval(), x, y, 0.5, quick=wide)
     assert counts(certify(wide, x, y, 0.5, classes=100, n=50)).sum(1).tolist() == [50] * 5
 
 
@@ -353,6 +355,8 @@ def test_a_network_in_training_mode_is_refused(lenet, images):
     part.eval()[1].train()
     with pytest.raises(ValueError, match="evaluation mode"):
         certify(part, *images, 0.5)
+    with pytest.raises(ValueError, match="evaluation mode"):
+        certify(lenet, *images, 0.5, quick=part)
 
 
 @pytest.mark.parametrize(
@@ -408,7 +412,7 @@ def test_points_stop_where_more_draws_change_nothing(lenet, images):
     x, y = at_distance(0.05, 0.5, 1.2, -0.4), torch.ones(4, dtype=torch.long)
     rows = certify(linear, x, y, SIGMA, n=16_000, radii=[0.0, 0.3, 0.6], classes=2)
     whole = certify(linear, x, y, SIGMA, n=16_000, classes=2)
-    assert rows["n"].tolist() == [2000, 1000, 1000, 1000] or rows["n"].max() < 16_000
+    assert rows["n"].max() < 16_000
     assert (rows["looks"] == 5).all() and (whole["looks"] == 1).all()
     reach = [(table["radius"].to_numpy()[:, None] >= [1e-9, 0.3, 0.6]) for table in (rows, whole)]
     assert (reach[0] == reach[1]).all()
@@ -452,15 +456,15 @@ class Coarse(nn.Module):
 
 
 def test_a_quick_network_votes_only_where_it_is_sure(lenet, images, rows):
-    quick = Coarse(lenet, 0.01).eval()
+    quick = Coarse(lenet, 1.0).eval()
     alone = certify(lenet, *images, 0.5, n=N, n0=30, quick=quick)
     assert (alone["precision"] == "int8").all()
     assert np.abs(counts(alone) - counts(rows)).sum() > 100  # it ties often
-    pair = certify(lenet, *images, 0.5, n=N, n0=30, quick=quick, margin=0.011)
+    pair = certify(lenet, *images, 0.5, n=N, n0=30, quick=quick, margin=1.01)
     assert (pair["precision"] == "mixed").all()
     assert np.abs(counts(pair) - counts(rows)).sum() <= 2
     for batch in (77, 3000):
-        again = certify(lenet, *images, 0.5, n=N, n0=30, quick=quick, margin=0.011, batch=batch)
+        again = certify(lenet, *images, 0.5, n=N, n0=30, quick=quick, margin=1.01, batch=batch)
         assert np.abs(counts(pair) - counts(again)).sum() <= 2
 
 
