@@ -283,9 +283,8 @@ def require_finite(gradient, step):
 def radius(model, x, y, poison):
     """The mean soft radius of validation images."""
     method, sigma = poison.method, poison.problem.sigma
-    return soft_radius(
-        model, x, y, sigma, method.draws, poison.generator, method.temperature
-    ).mean()
+    options = method.draws, poison.generator, method.temperature
+    return soft_radius(model, x, y, sigma, *options).mean()
 
 
 def log_probability(model, x, y, poison, squash=1e-3):

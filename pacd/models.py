@@ -109,7 +109,7 @@ MODELS = {"lenet": lenet, "mlp": mlp, "cnn": cnn, **RESNETS, "vgg": vgg}
 
 
 def is_plain(module, *types):
-    """Whether a module is exactly of one of the types, and nothing has been hung on it."""
+    """Whether a module is exactly of one of the types, without hooks or a forward of its own."""
     own = "forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks
     return type(module) in types and not own
 

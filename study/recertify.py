@@ -15,6 +15,7 @@ from study.style import TRAINER_COLOUR, TRAINER_NAME, attack_name, line_style
 KEY = ["trainer", "sigma", "attack"]
 DASH = {"-": "none", "--": "7 4", ":": "2 3"}  # SVG's for line styles
 SCRIPTS = ("recertify.js", "recertify_page.js")
+ONE_LOOK = "{} must be 1 in the rows of {}: the page takes Clopper and Pearson's bound at one look."
 ONE_NUMBER = "{} must be one number in the rows of {}, not {}."
 MIXED = (
     "rows must hold each test point once a victim seed, but those of {} mix several experiments."
@@ -75,6 +76,9 @@ def _constants(table, key, most):
     # Where every guess was wrong and stopped, no draws are there and any n is right.
     values = {"n": drawn if len(drawn) else pd.Series([most])}
     values |= {name: table[name] for name in ("alpha", "noise_seed")}
+    for name in ("looks", "u"):
+        if name in table and (table[name] != 1).any():
+            raise ValueError(ONE_LOOK.format(name, key))
     for name, column in values.items():
         if column.nunique() != 1:
             found = ", ".join(map(str, column.unique()))

@@ -70,3 +70,45 @@ def test_the_global_random_state_is_left_alone():
     torch.manual_seed(0)
     make_model("lenet", (1, 28, 28), 10, 5)
     assert torch.equal(torch.rand(1), expected)
+
+
+def layers(model):
+    return [layer for layer in model.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
+
+
+@pytest.mark.parametrize("name", ["lenet", "mlp", "cnn", "vgg"])
+def test_weights_are_glorot_uniform_and_biases_zero(name):
+    """Within +- sqrt(6 / (inputs + outputs)), which is sqrt(3) standard deviations."""
+    for layer in layers(make_model(name, (1, 32, 32), 10, 0)):
+        weight = layer.weight.detach()
+        field = weight[0, 0].numel()
+        limit = (6 / (field * (weight.shape[0] + weight.shape[1]))) ** 0.5
+        assert 0.97 * limit < weight.abs().max() <= limit
+        assert weight.std() == pytest.approx(limit / 3**0.5, rel=0.1)
+        assert layer.bias is None or not layer.bias.any()
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet56"])
+def test_a_resnets_weights_are_he_normal_cut_at_two_deviations(name):
+    """Of variance 2 / inputs after the cut, as Keras draws them."""
+    for layer in layers(make_model(name, (3, 32, 32), 10, 0)):
+        weight = layer.weight.detach()
+        deviation = (2 / weight[0].numel()) ** 0.5
+        assert weight.std() == pytest.approx(deviation, rel=0.1)
+        assert weight.abs().max() <= 2 * deviation / 0.8796
+        assert layer.bias is None or not layer.bias.any()
+
+
+class Doubled(nn.Sequential):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def test_a_builders_network_keeps_its_own_forward(monkeypatch):
+    """Unpacked into a plain sequence it would be another network."""
+    build = MODELS["lenet"]
+    monkeypatch.setitem(MODELS, "lenet", lambda *told: Doubled(*build(*told)))
+    x = torch.rand(2, 1, 28, 28)
+    doubled = make_model("lenet", (1, 28, 28), 10, 0)(x)
+    monkeypatch.setitem(MODELS, "lenet", build)
+    torch.testing.assert_close(doubled, 2 * make_model("lenet", (1, 28, 28), 10, 0)(x))

@@ -141,6 +141,14 @@ def test_a_cell_may_be_stopped_everywhere(rows):
     assert cell["n"] == 100_000 and set(sum(cell["codes"], [])) == {None}
 
 
+@pytest.mark.parametrize("name, value", [("looks", 4), ("u", 0.5)])
+def test_rows_under_another_bound_are_refused(rows, name, value):
+    clean = rows[rows["attack"] == "none"]
+    recertify.compact(clean.assign(**{name: 1}))
+    with pytest.raises(ValueError, match=f"{name} must be 1 in the rows of"):
+        recertify.compact(clean.assign(**{name: value}))
+
+
 def test_rows_of_several_experiments_are_refused(rows):
     clean = rows[rows["attack"] == "none"]
     with pytest.raises(ValueError, match="mix several experiments"):
