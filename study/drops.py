@@ -4,7 +4,7 @@ import pandas as pd
 
 from study import grid
 from study.claims import CONTROLS
-from study.intervals import acr, mean_interval, paired_drop, pairs
+from study.intervals import UNDEFINED, acr, mean_interval, paired_drop, pairs
 from study.style import TRAINER_NAME
 
 CELL = ["dataset", "trainer", "sigma", "target_class"]
@@ -29,7 +29,8 @@ def load(profile, experiment):
 def drop_table(rows, by=CELL, against="none"):
     """ACR of each cell and attack, and its paired drop ``against`` clean data or a control.
 
-    A DataFrame with a line for each; its numbers are numbers, in shares and pixel units.
+    A DataFrame with a line for each; its numbers are numbers, in shares and pixel units. Where the
+    clean ACR is 0 nothing can drop: NaN.
     """
     lines = []
     for cell, clean, poisoned in pairs(rows, [*by, "attack"], against):
@@ -39,7 +40,8 @@ def drop_table(rows, by=CELL, against="none"):
             "points": clean["index"].nunique(),
             "n": clean["n"].max(),
         }
-        lines.append(cell | acrs | paired_drop(clean, poisoned)._asdict() | sizes)
+        drop = paired_drop(clean, poisoned) if acrs["ACR clean"] else UNDEFINED
+        lines.append(cell | acrs | drop._asdict() | sizes)
     return pd.DataFrame(lines)
 
 

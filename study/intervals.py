@@ -176,6 +176,9 @@ class Drop(NamedTuple):
     se_points: float
 
 
+UNDEFINED = Drop(*[np.nan] * len(Drop._fields))  # of a clean ACR of 0
+
+
 def paired_drop(clean, poisoned, level=0.95):
     """1 - ACR(poisoned) / ACR(clean), paired by victim seed and by test point.
 

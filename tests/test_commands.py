@@ -32,7 +32,7 @@ FENCE = re.compile(
 
 # All that differs from what a reader runs. The copy's smoke profile is two pairs of victims:
 TINY = """
-victim: {train_size: 600, epochs: 2, points: 10, n: 100}
+victim: {train_size: 600, epochs: 12, points: 10, n: 100}
 experiments:
   headline:
     victim: {seed: [0, 1]}

@@ -51,6 +51,14 @@ def test_further_drop_is_against_the_control(rows):
     assert cell["drop"] == pytest.approx(1 - 0.5 / 0.72) and cell["seeds"] == 2
 
 
+def test_nothing_drops_from_a_clean_radius_of_0(rows):
+    nothing = [side(attack, 0.0, seeds=(0,), sigma=1.0) for attack in ("none", "uniform")]
+    nothing += [table.assign(seed=1) for table in nothing]
+    table = drop_table(pd.concat([rows, *nothing], ignore_index=True)).set_index("sigma")
+    assert table.loc[1.0, ["drop", "low", "high"]].isna().all()
+    assert table.loc[0.5, ["drop", "low", "high"]].notna().all(axis=None)
+
+
 def test_strongest_control_is_no_member_of_the_bilevel_family(rows):
     more = pd.concat([rows, side("checkerboard", 0.9)], ignore_index=True)
     assert drops.strongest_control(drop_table(more)) == "uniform"
