@@ -89,16 +89,32 @@ def _length(images):
     return images.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, 1, 1, 1)
 
 
-def macer(model, x, y, *, sigma, generator, epoch=None, draws=16, lam=16.0, beta=16.0, gamma=8.0):
+def macer(
+    model,
+    x,
+    y,
+    *,
+    sigma,
+    generator,
+    epoch=None,
+    draws=16,
+    lam=16.0,
+    beta=16.0,
+    gamma=8.0,
+    deferral: Whole = 0,
+):
     """MACER (Zhai et al., arXiv 2001.02378, eq. 11 and algorithm 1).
 
     -log of the mean softmax, plus lam * sigma / 2 * max(gamma - margin, 0) on correctly classified
     images, the margin taken at temperature ``beta``. An image whose margin is not finite or above
-    ``gamma`` adds no robustness loss, so saturation never reaches the gradient.
+    ``gamma`` adds no robustness loss, so saturation never reaches the gradient. The first
+    ``deferral`` epochs have the first term alone.
     """
     logits = model(noisy(x, sigma, draws, generator)).view(len(x), draws, -1)  # (N, k, classes)
     # Summed in the log domain: a saturated softmax would put 0 * inf into the gradient.
     classification = F.nll_loss(logits.log_softmax(2).logsumexp(1) - math.log(draws), y)
+    if epoch is not None and epoch < deferral:
+        return classification
     p = (beta * logits).softmax(2).mean(1)
     # ndtri has an infinite slope at 0 and 1; the clamp keeps it out of the graph, 1e-7 being a
     # margin above gamma.

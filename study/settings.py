@@ -14,7 +14,7 @@ from pacd.data import TORCHVISION
 from pacd.direct_search import SEARCHES
 from pacd.losses import TRAINERS
 from pacd.models import MODELS, NORMALISATIONS
-from pacd.train import SCHEDULES
+from pacd.train import OPTIMIZERS, SCHEDULES, Recipe
 from study.parameters import (
     MOST,
     MOST_WHOLE,
@@ -121,6 +121,7 @@ class VictimSettings(ReadsPoison):
     lr: Positive
     schedule: Annotated[Literal[tuple(SCHEDULES)], allowed("one of " + ", ".join(SCHEDULES))]
     weight_decay: NonNegative
+    optimizer: Annotated[Literal[tuple(OPTIMIZERS)], allowed("one of " + ", ".join(OPTIMIZERS))]
     augmentation: Annotated[
         Literal["none", "crop", "crop_flip"], allowed("one of none, crop, crop_flip")
     ]
@@ -162,7 +163,7 @@ class VictimSettings(ReadsPoison):
     @property
     def recipe(self):
         """What :func:`pacd.train.train` is told."""
-        return self.model_dump(include={"epochs", "batch", "lr", "schedule", "weight_decay"})
+        return self.model_dump(include=set(Recipe._fields))
 
     @property
     def draws(self):

@@ -73,6 +73,15 @@ def test_macer():
     assert value(losses.macer, draws=4, lam=12.0) == pytest.approx(expected, rel=1e-4)
 
 
+def test_deferred_macer_begins_with_the_classification_alone():
+    classification = -np.log(softmax(logits(4)).mean(1)[range(3), data()[1]]).mean()
+    early, later, undated = (
+        value(losses.macer, draws=4, deferral=2, epoch=epoch) for epoch in (1, 2, None)
+    )
+    assert early == pytest.approx(classification, rel=1e-5)
+    assert later == undated == value(losses.macer, draws=4) != early
+
+
 def test_macer_ignores_saturated_images_and_stays_finite():
     class Saturated(nn.Module):
         def forward(self, x):

@@ -55,6 +55,18 @@ def test_a_cosine_schedule_falls_to_zero():
     assert sizes[11] < 0.02 * LR
 
 
+def test_a_schedule_of_thirds_falls_to_a_tenth_twice():
+    """Twelve steps, so after four and after eight of them."""
+    closed = [LR] * 4 + [LR / 10] * 4 + [LR / 100] * 4
+    assert step_sizes(schedule="thirds") == pytest.approx(closed, rel=1e-6)
+
+
+def test_sgd_has_a_momentum_of_nine_tenths():
+    """Under a gradient of 1 its k-th step is lr (1 + 0.9 + .. + 0.9^(k - 1))."""
+    closed = [LR * (1 - 0.9 ** (k + 1)) / 0.1 for k in range(12)]
+    assert step_sizes(optimizer="sgd") == pytest.approx(closed)
+
+
 def test_an_unknown_schedule_is_refused():
     with pytest.raises(KeyError, match="linear"):
         run(lambda model, x, y, **rest: model.weight, schedule="linear")
