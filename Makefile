@@ -12,7 +12,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 book: override PROFILE = smoke
 book study: .venv/installed
 	@snakemake $@ --config $(CONFIG) --cores $(CORES) --unlock --quiet rules reason host
-	@snakemake $@ --config $(CONFIG) --cores $(CORES) --keep-going --rerun-incomplete --quiet rules reason host
+	@snakemake $@ --config $(CONFIG) --cores $(CORES) --keep-going --rerun-incomplete --quiet rules reason host; \
+	    made=$$?; python -m study.keep $(PROFILE) && exit $$made
 	@$(if $(filter book,$@),echo "The book: $(CURDIR)/book/_build/html/index.html",echo "The rows: $(CURDIR)/data/results/$(PROFILE)")
 
 test: .venv/installed

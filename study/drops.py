@@ -11,7 +11,7 @@ CELL = ["dataset", "trainer", "sigma", "target_class"]
 
 
 def load(profile, experiment):
-    """The rows an experiment has so far (DataFrame; columns: :func:`study.results.read_rows`).
+    """The rows an experiment has so far (DataFrame; columns: :func:`study.rows.read_rows`).
 
     Raises
     ------

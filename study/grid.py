@@ -10,9 +10,8 @@ A block with a ``notebook`` is one run of that notebook with its ``parameters``,
 value; data and network are the profile's unless they are among them. They name the ``rows_file``,
 and ``poison`` makes the poison file that the notebook reads.
 
-With ``kept: true`` the rows are evidence that is committed: a file that is there is never made
-again, whatever changes in the code, until somebody deletes it (its manifest names the commit that
-made it).
+With ``kept: true`` the rows are evidence that is committed: what is there is never made again,
+whatever changes in the code (its manifest names the commit that made it).
 """
 
 import ast
@@ -25,7 +24,8 @@ from pathlib import Path
 
 from study.parameters import SettingsError
 from study.profile import Analysis, Pair, read_profile
-from study.results import ROOT, read_rows
+from study.results import ROOT
+from study.rows import exist, read_rows
 from study.settings import (
     AuditSettings,
     CostSettings,
@@ -95,7 +95,7 @@ class Grid:
         chosen = self.experiments if experiment is None else [experiment]
         every = self.runs
         runs = dict.fromkeys(run for name in chosen for run in self.experiments[name])
-        return [run for run in runs if not (self.kept and _path(every[run]).exists())]
+        return [run for run in runs if not (self.kept and exist(_path(every[run])))]
 
 
 def load(profile):
@@ -137,14 +137,18 @@ def rows(profile, experiment):
     Returns
     -------
     rows : DataFrame or None
-        See :func:`study.results.read_rows`; None where there are no rows at all.
+        See :func:`study.rows.read_rows`; None where there are no rows at all.
     missing : int
     """
-    plan = load(profile)
-    runs = [run for run in plan.experiments[experiment] if run in plan.victims]
-    paths = [_path(plan.victims[run]) for run in runs]
-    there = [path for path in paths if path.exists()]
-    return (read_rows(*there) if there else None), len(paths) - len(there)
+    found = paths(load(profile), experiment)
+    there = [path for path in found if exist(path)]
+    return (read_rows(*there) if there else None), len(found) - len(there)
+
+
+def paths(plan, experiment, notebook="victim"):
+    """Where the rows of an experiment's runs of a notebook are, or will be (list of paths)."""
+    of_kind = plan.by_notebook[notebook]
+    return [_path(of_kind[run]) for run in plan.experiments[experiment] if run in of_kind]
 
 
 def rows_files(profile, experiment):

@@ -97,7 +97,7 @@ def pairs(rows, by, against="none"):
     Parameters
     ----------
     rows : DataFrame
-        As :func:`study.results.read_rows` returns.
+        As :func:`study.rows.read_rows` returns.
     by : list of str
         The columns that make a cell; ``cell`` is a dict of their values.
     against : str

@@ -1,4 +1,4 @@
-"""Rows, poison and their manifests: written whole or not at all, read back as one table."""
+"""Rows, poison and their manifests: written whole or not at all."""
 
 import hashlib
 import json
@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
 from pacd.data import ROOT, sha256
@@ -90,10 +89,13 @@ def write_json(path, content):
 
 
 def write_rows(path, rows, facts):
-    """Write rows (CSV) and their manifest; the rows come last, so rows always have a manifest."""
-    write_json(manifest_path(path), facts)
+    """Write rows (CSV) and their manifest, with a hash of both that binds them.
+
+    The rows come last, so rows always have a manifest; :mod:`study.rows` reads them.
+    """
     with replacing(path) as temporary:
         rows.to_csv(temporary, index=False)
+        write_json(manifest_path(path), {**facts, "sha256": seal(facts, temporary.read_bytes())})
 
 
 def write_poison(path, splits, index, images, facts):
@@ -126,50 +128,3 @@ def write_poison(path, splits, index, images, facts):
     with replacing(path) as temporary:
         np.savez_compressed(temporary, **arrays)
         write_json(manifest_path(path), {**facts, "sha256": seal(facts, temporary.read_bytes())})
-
-
-def read_rows(*paths):
-    """The rows of several files in one table, with what their manifests say.
-
-    Adds the scalar parameters of the run, ``run``, ``accuracy_all`` and ``accuracy_target`` (of the
-    network itself, without noise), and of its poison ``attack`` ("none" for clean data),
-    ``crafting_trainer``, ``crafting_architecture``, ``poison_seed``, its own parameters, such as
-    ``eps_linf``, and its distances from the originals (see :func:`study.distortion.distortion`).
-
-    Raises
-    ------
-    FileNotFoundError
-        If a file of rows or its manifest is missing.
-    """
-    return pd.concat([_rows_with_facts(Path(path)) for path in paths], ignore_index=True)
-
-
-def _rows_with_facts(path):
-    manifest, rows = json.loads(manifest_path(path).read_text()), pd.read_csv(path)
-    accuracies = pd.DataFrame.from_dict(manifest["accuracy"], orient="index")
-    accuracies = accuracies.add_prefix("accuracy_").rename(index=int)
-    facts = {**_facts(manifest), "run": path.stem}
-    for name, value in facts.items():
-        if name not in rows and not isinstance(value, (list, dict)):
-            rows[name] = value
-    return rows.join(accuracies, on="seed")
-
-
-def _facts(manifest):
-    """What a table says of each row of one run: of its poison, then of the run itself."""
-    made, parameters = manifest["poison"], manifest["parameters"]
-    poison = {"attack": "unknown" if made else "none", "trainer": "none", "architecture": "none"}
-    poison |= made or {}
-    # Rows from before ``normalisation`` was a parameter are of centred networks.
-    facts = {"normalisation": "centred", **poison, **(manifest.get("distortion") or {})}
-    facts |= parameters
-    facts["attack_options"] = _listed(poison.get("attack_options", {}))
-    facts["trainer_options"] = _listed(parameters["trainer_options"])
-    facts["crafting_trainer"] = poison["trainer"]
-    facts["crafting_architecture"] = poison["architecture"]
-    facts["poison_seed"] = poison.get("seed")
-    return facts
-
-
-def _listed(options):
-    return ", ".join(f"{name} = {value}" for name, value in options.items())

@@ -1,7 +1,5 @@
 """Tables for readers, and the sentence that says where rows come from."""
 
-import json
-
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
@@ -11,6 +9,7 @@ from study.claims import shown as decimals
 from study.drops import fall_of_accuracy, whole
 from study.intervals import abstention, paired_bootstrap, pairs, point_at_cap
 from study.results import ROOT
+from study.rows import exist, manifest_of
 from study.style import TRAINER_NAME, column_name, data_name, named_values, spaced
 
 
@@ -202,12 +201,8 @@ def costs(profile):
 
 
 def _manifests(plan):
-    found = {}
-    for run, parameters in plan.victims.items():
-        path = (ROOT / parameters["rows_file"]).with_suffix(".json")
-        if path.exists():
-            found[run] = json.loads(path.read_text())
-    return found
+    paths = {run: ROOT / parameters["rows_file"] for run, parameters in plan.victims.items()}
+    return {run: manifest_of(path) for run, path in paths.items() if exist(path)}
 
 
 def _mean_seconds(plan, manifests):

@@ -18,7 +18,7 @@ from pacd.models import make_model
 from pacd.train import NOTHING, train
 from study import checkpoint, grid
 from study.checkpoint import Checkpoint
-from study.results import read_rows
+from study.rows import read_rows
 from study.settings import VictimSettings
 from study.setup import augmentation, chosen_attack
 

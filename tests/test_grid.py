@@ -1,6 +1,5 @@
 """What a profile's file means: its runs, their names, and one sentence where something is wrong."""
 
-import json
 import re
 
 import pytest
@@ -9,6 +8,7 @@ from pacd.losses import TRAINERS
 from study import grid
 from study.parameters import SettingsError
 from study.profile import Profile
+from study.rows import RUNS, exist, manifest_of, manifests
 
 DEFAULTS = grid.NOTEBOOK_DEFAULTS
 
@@ -286,14 +286,17 @@ def test_committed_rows_are_those_that_the_profile_asks_for(profile):
     """A changed default would change what a run means and not its name, but for its manifest."""
     plan = grid.load(profile)
     for run, wanted in plan.runs.items():
-        manifest = (grid.ROOT / wanted["rows_file"]).with_suffix(".json")
-        if manifest.exists():
-            made = json.loads(manifest.read_text())["parameters"]
+        path = grid.ROOT / wanted["rows_file"]
+        if exist(path):
+            made = dict(manifest_of(path)["parameters"])
             if made.get("rows_file", "") is None:  # the notebook's default, which is this file
                 made["rows_file"] = wanted["rows_file"]
             assert {name: made.get(name, value) for name, value in wanted.items()} == wanted, run
     folder = grid.ROOT / "data" / "results" / profile
     rows = {path.stem for path in folder.glob("*.csv")}
+    for path in folder.glob(f"*{RUNS}"):
+        assert not rows & set(manifests(path)["runs"]), "a run that is kept twice"
+        rows |= set(manifests(path)["runs"])
     assert rows <= set(plan.runs), "rows that no experiment asks for"
 
 

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import beta, norm
 
 from pacd.data import ROOT
-from study.results import read_rows
+from study.rows import RUNS, manifests, read_rows
 
 TINY = {"train_size": 600, "threads": 1, "sigma": 0.25, "target_class": 3}
 VICTIM = {**TINY, "epochs": 3, "n": 130, "points": 12, "certify_batch": 50}
@@ -69,12 +69,12 @@ def test_rows_of_a_clean_and_a_poisoned_victim(poison, tmp_path):
 
 
 def test_rows_from_before_normalisation_was_a_parameter_are_of_centred_networks():
-    old = next(
-        path
-        for path in sorted((ROOT / "data" / "results" / "laptop").glob("mnist-*.json"))
-        if "normalisation" not in json.loads(path.read_text())["parameters"]
-    )
-    assert set(read_rows(old.with_suffix(".csv"))["normalisation"]) == {"centred"}
+    folder = ROOT / "data" / "results" / "laptop"
+    every = {}
+    for path in sorted(folder.glob(f"*{RUNS}")):
+        every |= manifests(path)["runs"]
+    old = next(run for run, made in every.items() if "normalisation" not in made["parameters"])
+    assert set(read_rows(folder / f"{old}.csv")["normalisation"]) == {"centred"}
 
 
 def test_repeating_a_run_repeats_its_rows(tmp_path):

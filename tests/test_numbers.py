@@ -21,6 +21,7 @@ from pacd.data import ROOT
 from study import grid, numbers
 from study.numbers import shared
 from study.results import write_poison
+from study.rows import exist, load, manifest_of
 
 BOOK = ROOT / "book"
 RESULTS = ROOT / "data" / "results"
@@ -174,14 +175,13 @@ def runs(experiment):
     plan = grid.load("laptop")
     names = [run for run in plan.experiments[experiment] if run in plan.victims]
     paths = [ROOT / plan.victims[name]["rows_file"] for name in names]
-    return [read(path) for path in paths if path.exists()]
+    return [read(path) for path in paths if exist(path)]
 
 
 def read(path):
-    manifest = json.loads(path.with_suffix(".json").read_text())
+    rows, manifest = load(path)
     poison = manifest["poison"] or {"attack": "none"}
-    parameters = manifest["parameters"]
-    return Run(poison["attack"], parameters, poison, manifest, pd.read_csv(path))
+    return Run(poison["attack"], manifest["parameters"], poison, manifest, rows)
 
 
 def chosen(experiment, attack, **parameters):
@@ -377,7 +377,7 @@ def test_sweeps():
 
 
 def test_curator():
-    found = pd.concat(map(pd.read_csv, (RESULTS / "laptop").glob("curator-*.csv")))
+    found = pd.read_csv(RESULTS / "laptop" / "curation-curator.csv.xz")
     assert number("curator", "detectors") == found["detector"].nunique()
     kinds = {
         (r.attack, r.poison.get("fraction"), r.parameters["curation"]) for r in runs("curation")
@@ -422,9 +422,9 @@ def test_cost():
     """Of a poison that was made twice, its victims' manifests may hold either time."""
     seconds, poisons = 0, {}
     for parameters in grid.load("laptop").victims.values():
-        path = (ROOT / parameters["rows_file"]).with_suffix(".json")
-        if path.exists():
-            manifest = json.loads(path.read_text())
+        path = ROOT / parameters["rows_file"]
+        if exist(path):
+            manifest = manifest_of(path)
             seconds += manifest["seconds"]
             made = manifest.get("poison_seconds", 0)
             poisons.setdefault(parameters["poison_file"], []).append(made)
@@ -440,9 +440,8 @@ def test_certification():
     assert number("certification", "many") == pytest.approx(ratio, abs=0.051)
     assert number("certification", "moved_mixed") == value["moved", "mixed", "moved"]
     files = grid.rows_files("raw", "draws").values()
-    manifests = [json.loads(path.with_suffix(".json").read_text()) for path in files]
-    clean = [f for f, m in zip(files, manifests) if m["parameters"]["poison_file"] is None]
-    whole = pd.concat(map(pd.read_csv, clean))
+    clean = [rows for rows, made in map(load, files) if made["parameters"]["poison_file"] is None]
+    whole = pd.concat(clean)
     assert number("certification", "clean_acr") == pytest.approx(whole["radius"].mean(), abs=5.1e-4)
     assert number("certification", "cap_1000") == pytest.approx(2.46, abs=0.01)
 

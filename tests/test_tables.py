@@ -188,6 +188,7 @@ def test_costs_count_what_experiments_share_once(monkeypatch, tmp_path):
     victims = {name: made | {"rows_file": str(tmp_path / f"{name}.csv")} for name in "abc"}
     for name in "ab":
         facts = {"seconds": 60, "poison_seconds": 120, "device": "CPU"}
+        (tmp_path / f"{name}.csv").touch()
         (tmp_path / f"{name}.json").write_text(json.dumps(facts))
     experiments = {"first": ["a", "b"], "second": ["b", "c"]}
     plan = grid.Grid("laptop", by_notebook={"victim": victims}, experiments=experiments)

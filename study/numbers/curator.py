@@ -5,11 +5,12 @@ import inspect
 import pandas as pd
 
 from pacd import curation
+from study import grid, rows
 from study.drops import whole
 from study.figures.curator import SETTING, mitigation_figure, roc_figure, setting_name
 from study.intervals import acr, mean_interval, paired_drop
 from study.numbers.shared import load
-from study.results import ROOT
+from study.rows import exist
 from study.style import spaced
 from study.tables import without_index
 
@@ -26,14 +27,15 @@ STRENGTHS = (
 )
 
 
-def score_files(profile=PROFILE):
-    """Files of detectors' scores, one for each poison."""
-    return sorted((ROOT / "data" / "results" / profile).glob("curator-*.csv"))
+def looked_at(profile=PROFILE):
+    """The addresses of the detectors' scores, one for each poison."""
+    runs = grid.paths(grid.load(profile), *EXPERIMENTS, "curator")
+    return [path for path in runs if exist(path)]
 
 
 def scores(profile=PROFILE):
     """What the detectors say, a line for each poison, detector, data and comparison (DataFrame)."""
-    return pd.concat(map(pd.read_csv, score_files(profile)), ignore_index=True)
+    return pd.concat([rows.load(path)[0] for path in looked_at(profile)], ignore_index=True)
 
 
 def numbers(profile=PROFILE):
@@ -48,7 +50,7 @@ def numbers(profile=PROFILE):
         "eps": _listed(victims["eps_linf"].dropna(), "{:g}"),
         "classes": _listed(victims["target_class"], "{}"),
         "detectors": str(found["detector"].nunique()),
-        "poisons": str(len(score_files(profile))),
+        "poisons": str(len(looked_at(profile))),
     }
 
 

@@ -1,0 +1,134 @@
+"""Rows read back: a run's own two files, and the kept tables of an experiment.
+
+A run writes ``<run>.csv`` and ``<run>.json``; :mod:`study.keep` moves those of a kept profile into
+``<experiment>.csv.xz`` and ``<experiment>.runs.json``. A run keeps its address, the path of its own
+rows, wherever these are.
+"""
+
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import pandas as pd
+
+from pacd.poison_file import manifest_path, seal
+
+RUNS, TABLE = ".runs.json", ".csv.xz"
+
+
+def read_rows(*paths):
+    """The rows of several runs in one table, with what their manifests say.
+
+    Adds the scalar parameters of the run, ``run``, ``accuracy_all`` and ``accuracy_target`` (of the
+    network itself, without noise), and of its poison ``attack`` ("none" for clean data),
+    ``crafting_trainer``, ``crafting_architecture``, ``poison_seed``, its own parameters, such as
+    ``eps_linf``, and its distances from the originals (see :func:`study.distortion.distortion`).
+
+    Raises
+    ------
+    FileNotFoundError
+        If a run has no rows, or no manifest.
+    ValueError
+        If rows and manifest do not belong together.
+    """
+    tables = [_with_facts(Path(path).stem, *load(path)) for path in paths]
+    return pd.concat(tables, ignore_index=True)
+
+
+def load(path):
+    """The rows (DataFrame) and the manifest (dict) of one run; raises as :func:`read_rows`."""
+    path, kept = Path(path), kept_with(path)
+    if kept is None:
+        check(path, manifest_of(path))
+        return pd.read_csv(path), manifest_of(path)
+    rows = _by_run(*_dated(kept))[path.stem].dropna(axis=1, how="all")
+    return rows.reset_index(drop=True), manifest_of(path)
+
+
+def manifest_of(path):
+    """The manifest of one run (dict); FileNotFoundError without any."""
+    path, kept = Path(path), kept_with(path)
+    if kept is None:
+        return json.loads(manifest_path(path).read_text())
+    return manifests(kept)["runs"][path.stem]
+
+
+def exist(path):
+    """Whether a run has rows."""
+    return Path(path).exists() or kept_with(path) is not None
+
+
+def kept_with(path):
+    """The file of manifests that holds a run, None where it has files of its own or none."""
+    path = Path(path)
+    if path.exists():
+        return None
+    for runs in sorted(path.parent.glob(f"*{RUNS}")):
+        if path.stem in manifests(runs)["runs"]:
+            return runs
+    return None
+
+
+def _dated(path):
+    """A path, and when it was written: a page asks for the same file again and again."""
+    return path, path.stat().st_mtime_ns
+
+
+def manifests(kept):
+    """What a file of manifests holds: ``runs``, and the hash that binds it to its table (dict)."""
+    return _manifests(*_dated(kept))
+
+
+@lru_cache
+def _manifests(path, written):
+    return json.loads(path.read_text())
+
+
+@lru_cache
+def _by_run(path, written):
+    """The rows of each run of a kept table."""
+    table = table_of(path)
+    check(table, _manifests(path, written))
+    rows = pd.read_csv(table)
+    return dict(list(rows.drop(columns="run").groupby(rows["run"])))
+
+
+def table_of(runs):
+    """The table beside a file of manifests."""
+    return runs.with_name(runs.name.removesuffix(RUNS) + TABLE)
+
+
+def check(path, facts):
+    """ValueError unless rows and manifest belong together; some from before have no hash."""
+    if facts.get("sha256") not in (None, seal(facts, path.read_bytes())):
+        raise ValueError(f"{path} and its manifest must belong together, and their hash differs.")
+
+
+def _with_facts(run, rows, manifest):
+    accuracies = pd.DataFrame.from_dict(manifest["accuracy"], orient="index")
+    accuracies = accuracies.add_prefix("accuracy_").rename(index=int)
+    facts = {**_facts(manifest), "run": run}
+    for name, value in facts.items():
+        if name not in rows and not isinstance(value, (list, dict)):
+            rows[name] = value
+    return rows.join(accuracies, on="seed")
+
+
+def _facts(manifest):
+    """What a table says of each row of one run: of its poison, then of the run itself."""
+    made, parameters = manifest["poison"], manifest["parameters"]
+    poison = {"attack": "unknown" if made else "none", "trainer": "none", "architecture": "none"}
+    poison |= made or {}
+    # Rows from before ``normalisation`` was a parameter are of centred networks.
+    facts = {"normalisation": "centred", **poison, **(manifest.get("distortion") or {})}
+    facts |= parameters
+    facts["attack_options"] = _listed(poison.get("attack_options", {}))
+    facts["trainer_options"] = _listed(parameters["trainer_options"])
+    facts["crafting_trainer"] = poison["trainer"]
+    facts["crafting_architecture"] = poison["architecture"]
+    facts["poison_seed"] = poison.get("seed")
+    return facts
+
+
+def _listed(options):
+    return ", ".join(f"{name} = {value}" for name, value in options.items())
