@@ -1,4 +1,4 @@
-"""How far poison is from its originals: lengths, PSNR, SSIM."""
+"""How far poison is from its originals: lengths, PSNR, SSIM; and what its change is made of."""
 
 import numpy as np
 from skimage.metrics import structural_similarity
@@ -39,3 +39,26 @@ def distortion(clean, poison):
         "ssim": float(similarity.mean()),
         "ssim_worst": float(similarity.min()),
     }
+
+
+def anatomy(clean, poison):
+    """What a poison's change is made of, arrays (m, C, H, W) in [0, 1].
+
+    Three parts of each image's change, orthogonal over the images: the ``shift`` (one number for
+    each channel), the ``pattern`` (what the images share beyond it) and what is the image's
+    ``own``; each as its share of the mean squared change. ``background`` and ``strokes`` are the
+    mean changes where the original is below and above 1/2 (pixel units; NaN where none is).
+    """
+    clean, change = np.asarray(clean, float), np.asarray(poison, float) - np.asarray(clean, float)
+    total = (change**2).sum() / len(change)
+    common = change.mean(0)  # (C, H, W)
+    shift = np.broadcast_to(common.mean((1, 2), keepdims=True), common.shape)
+    shares = {"shift": (shift**2).sum() / total, "pattern": ((common - shift) ** 2).sum() / total}
+    bright = clean >= 0.5
+    means = {"background": _mean(change[~bright]), "strokes": _mean(change[bright])}
+    own = 1 - sum(shares.values())
+    return {name: float(value) for name, value in {**shares, "own": own, **means}.items()}
+
+
+def _mean(values):
+    return values.mean() if len(values) else np.nan

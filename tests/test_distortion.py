@@ -38,3 +38,29 @@ def test_ssim_of_one_window():
     assert distortion.ssim(np.zeros((1, 3, 2, 4)), np.full((1, 3, 2, 4), 0.1)) == pytest.approx(
         1e-4 / (0.01 + 1e-4)
     )  # smaller than a window
+
+
+def test_anatomy_of_a_change_that_is_made_of_known_parts():
+    """A shift of 0.1, +-0.05 for all images, and +-0.02 that alternates between them: 4 images."""
+    clean = np.full((4, 1, 2, 2), 0.4)
+    clean[:, 0, 0, 0] = 0.6
+    pattern = np.array([[0.05, -0.05], [0.05, -0.05]])
+    own = 0.02 * np.array([1, -1, 1, -1]).reshape(4, 1, 1, 1)
+    parts = distortion.anatomy(clean, clean + 0.1 + pattern + own)
+    total = 0.1**2 + 0.05**2 + 0.02**2
+    assert parts == pytest.approx(
+        {
+            "shift": 0.1**2 / total,
+            "pattern": 0.05**2 / total,
+            "own": 0.02**2 / total,
+            "strokes": 0.15,
+            "background": 0.1 - 0.05 / 3,
+        }
+    )
+
+
+def test_a_tint_is_a_shift_of_each_channel():
+    tint = np.array([0.03, -0.03, 0.03]).reshape(3, 1, 1)
+    clean = np.full((2, 3, 4, 4), 0.4)
+    assert distortion.anatomy(clean, clean + tint)["shift"] == pytest.approx(1)
+    assert np.isnan(distortion.anatomy(clean, clean + tint)["strokes"])
