@@ -19,6 +19,8 @@ def provenance(experiment, profile="laptop"):
     planned = len(grid.load(profile).experiments[experiment])
     first = rows.iloc[0]
     data = data_name(first["dataset"], first["train_size"])
+    if set(rows["normalisation"]) == {"centred"}:
+        data += ", networks that centre pixels"
     draws = f"n = {first['n0']:,} + {rows['n'].max():,}, α = {first['alpha']:g}"
     return Markdown(
         f"*Profile `{profile}` ({data}): {planned - missing} of {planned} runs are there, "
@@ -145,7 +147,7 @@ def _estimate(cell):
 # ---- beside published victims ----
 
 
-def show_published(cells, published, *more):
+def show_published(cells, published):
     """The published ACR of each trainer and noise level, and how far from it clean victims are.
 
     Parameters
@@ -154,19 +156,15 @@ def show_published(cells, published, *more):
         As :func:`study.statistics.published` gives them.
     published : dict
         ACRs (pixel units) by "trainer sigma".
-    more : str
-        Columns that set victims apart, beside trainer and sigma.
     """
-    names = list(map(column_name, more))
-    return without_index(pd.DataFrame([_off(cell, published, names) for cell in cells]))
+    return without_index(pd.DataFrame([_off(cell, published) for cell in cells]))
 
 
-def _off(cell, published, names):
-    trainer, sigma, *others = cell.cell.split(", ")
+def _off(cell, published):
+    trainer, sigma = cell.cell.split(", ")
     return {
         "victim": TRAINER_NAME[trainer],
         "σ": sigma,
-        **dict(zip(names, others)),
         "published ACR": f"{published[f'{trainer} {sigma}']:.3f}",
         "off by, %": f"{100 * cell.estimate:.1f}",
         "95 %, victims": f"[{100 * cell.low:.1f}, {100 * cell.high:.1f}]",

@@ -21,8 +21,9 @@ def pattern_figure(patterns, eps):
         End of the scale, pixel units.
     """
     size = (3 * len(patterns) + 1, 3)
-    figure, axes = plt.subplots(1, len(patterns), figsize=size, layout="constrained")
-    for axis, (name, pattern) in zip(axes, patterns.items()):
+    options = {"figsize": size, "layout": "constrained", "squeeze": False}
+    figure, axes = plt.subplots(1, len(patterns), **options)
+    for axis, (name, pattern) in zip(axes.flat, patterns.items()):
         image = axis.imshow(pattern, cmap="PuOr", vmin=-eps, vmax=eps)
         axis.set_title(name, fontsize=11)
         axis.set_axis_off()

@@ -1,4 +1,4 @@
-"""What the bilevel step adds: PACD beside controls with the same bound."""
+"""What the attack adds: PACD beside controls with the same bound."""
 
 import math
 
@@ -6,104 +6,76 @@ from study import grid
 from study.drops import (
     above_zero,
     beyond_controls,
-    drop_table,
-    further_drop,
-    headline,
     is_control,
     of_attack,
     percent,
     strongest_control,
-    whole,
 )
 from study.figures.drops import drop_figure
 from study.figures.patterns import pattern_figure, shortcut_figure
 from study.numbers.shared import (
-    fall_for,
+    accuracies,
     load,
     mean_votes,
     pattern,
     predicted_acrs,
     predicted_drop,
-    prefixed,
     rungs,
     share_of,
     shortcut,
 )
 from study.style import attack_name, control_name
 from study.tables import show_drops
+from study.theory import radius_cap
 
 PROFILE = "laptop"
-EXPERIMENTS = ("ladder", "search", "steps", "table1", "ablation", "schedule", "eps", "poison_seeds")
-PATTERNED = ("low_frequency", "checkerboard", "random_sign")  # fixed patterns, not smooth
+EXPERIMENTS = ("ladder",)
+ATTACKS = ("first_order", "direct_search")
+VOTES = "raw_pixels"  # of the file of votes
 
 
 def numbers(profile=PROFILE):
     """What the page says (dict of text)."""
     rows, drops = load(profile, "ladder"), rungs(profile, "ladder")
-    best = strongest_control(drops)
     return {
-        **of_rungs(rows, drops, best),
-        **of_search(rows, drops, best),
-        **of_search_settings(grid.load(profile), load(profile, "search")),
-        **of_patterns(drops),
-        **of_few_steps(load(profile, "steps")),
-        **of_accuracy(rows, drops, load(profile, "table1")),
+        "eps": f"{rows['eps_linf'].max():g}",
+        "cap": f"{radius_cap(1, rows['n'].max(), rows['alpha'].max()):.2f}",
+        **of_controls(rows, drops),
+        **of_accuracy(rows),
+        **of_search(grid.load(profile)),
         **of_votes(),
-        **of_more_draws(rows, best),
-        **of_schedule(load(profile, "schedule")),
-        **of_sizes(load(profile, "eps")),
+        **of_more_draws(rows),
     }
 
 
-def of_rungs(rows, drops, best):
-    """First-order PACD beside the controls."""
+def of_controls(rows, drops):
+    """What each attack takes, and what it adds to the controls."""
+    best = strongest_control(drops)
     controls = drops.loc[is_control(drops), "attack"]
-    further = beyond_controls(rows, "first_order", controls)
-    level = controls[(further["low"] <= 0).to_numpy()]
-    return {
-        "best": control_name(best),
-        "level": ", ".join(map(control_name, level)) or "none",
-        "cg": percent(of_attack(drops, "cg")),
-        **prefixed("best", in_parts(of_attack(drops, best))),
-        **prefixed("ours", in_parts(of_attack(drops, "first_order"))),
-        **prefixed("beyond", in_parts(further.loc[best])),
-    }
+    found = {"best": control_name(best), "control": percent(of_attack(drops, best))}
+    found["controls"] = len(controls)
+    for attack in ATTACKS:
+        further = beyond_controls(rows, attack, controls)
+        found[attack] = percent(of_attack(drops, attack))
+        found[f"{attack}_beyond"] = percent(further.loc[best])
+        found[f"{attack}_beaten"] = above_zero(further)
+    return found
 
 
-def in_parts(cell):
-    """A drop and the ends of its interval, each as text."""
-    return {name: whole(cell[name]) for name in ("drop", "low", "high")}
+def of_accuracy(rows):
+    """Accuracy of the class without noise, clean and under two poisons, in whole per cent."""
+    found = {"accuracy_clean": accuracies(rows, "first_order")["accuracy_clean"]}
+    for attack in ("first_order", "uniform"):
+        found[f"accuracy_{attack}"] = accuracies(rows, attack)["accuracy_poisoned"]
+    return found
 
 
-def of_search(rows, drops, best):
-    """Direct search beside the controls and first-order PACD."""
-    controls = drops.loc[is_control(drops), "attack"]
-    further = beyond_controls(rows, "direct_search", controls)
-    return {
-        "search": percent(of_attack(drops, "direct_search")),
-        "search_control": percent(further.loc[best]),
-        "search_first": percent(further_drop(rows, "direct_search", "first_order")),
-        "beaten": above_zero(further),
-    }
-
-
-def of_search_settings(plan, rows):
-    """How many patterns were tried with each setting, and what the second one costs."""
-    searched = rows[rows["attack"] == "direct_search"]
-    patterns = searched.groupby("attack_options")["steps"].first().sort_values()
-    chosen = next(filter(_is_second_setting, plan.poisons.values()))
+def of_search(plan):
+    """What the search costs."""
+    chosen = next(run for run in plan.poisons.values() if run["attack"] == "direct_search")
     victims = short_victims(chosen["steps"])
     images = victims * chosen["attack_options"]["epochs"] * chosen["train_size"]
-    return {
-        "first_patterns": int(patterns.iloc[-1]),
-        "second_patterns": int(patterns.iloc[0]),
-        "short_victims": victims,
-        "search_evaluations": f"{images / 1e6:.1f}",
-    }
-
-
-def _is_second_setting(poison):
-    return poison["attack"] == "direct_search" and poison["attack_options"]
+    return {"short_victims": victims, "search_evaluations": f"{images / 1e6:.1f}"}
 
 
 def short_victims(patterns):
@@ -115,75 +87,21 @@ def short_victims(patterns):
     return trained
 
 
-def of_patterns(drops):
-    """Length and drop of those poisons whose patterns are compared."""
-    found = {}
-    for name in ("cg", "first_order", "direct_search", *PATTERNED):
-        cell = of_attack(drops, name)
-        found[f"l2_{name}"] = f"{cell['l2']:.1f}"
-        found[f"drop_{name}"] = whole(cell["drop"])
-    return found
-
-
-def of_few_steps(rows):
-    """First-order PACD with as few steps as CG."""
-    few = rows[(rows["attack"] == "none") | (rows["steps"] == 100)]
-    return {"few": percent(drop_table(few).iloc[0]), "l2_few": f"{few['l2'].max():.1f}"}
-
-
-def of_accuracy(rows, drops, table1):
-    """Poison against standard training, and what other poisons take off the accuracy."""
-    return {
-        **prefixed("accuracy", in_parts(of_attack(drops, "accuracy"))),
-        "accuracy_fall": fall_for(rows, "accuracy"),
-        "fall_low": fall_for(table1, "accuracy"),
-        "fall_ours": fall_for(rows, "first_order"),
-        "fall_uniform": fall_for(rows, "uniform"),
-    }
-
-
 def of_votes():
-    """Noisy votes for the target class without and with the poison's mean change."""
-    first, search = mean_votes("first_order"), mean_votes("direct_search")
-    found = {}
-    for strength in (0, 1):
-        found[f"others_{strength}"] = share_of(first, "poisoned", "others", strength, digits=1)
-        found[f"target_{strength}"] = share_of(first, "poisoned", "target", strength)
-        found[f"clean_{strength}"] = share_of(first, "clean", "target", strength)
-        found[f"search_{strength}"] = share_of(search, "poisoned", "target", strength)
-    return found
+    """Noisy votes for the target class without and with the search's mean change."""
+    votes = mean_votes(VOTES)
+    return {
+        "others_1": share_of(votes, "poisoned", "others", 1, digits=1),
+        "target_0": share_of(votes, "poisoned", "target", 0),
+        "target_1": share_of(votes, "poisoned", "target", 1),
+        "clean_0": share_of(votes, "clean", "target", 0),
+    }
 
 
-def of_more_draws(rows, best):
+def of_more_draws(rows):
     """Drops as they would be with 100,000 draws, a prediction."""
-    acrs = predicted_acrs(rows, ("none", "first_order", best))
-    return {
-        "ours_predicted": predicted_drop(acrs, "first_order"),
-        "best_predicted": predicted_drop(acrs, best),
-    }
-
-
-def of_schedule(rows):
-    """Victims with the paper's step size."""
-    rival = strongest_control(drop_table(rows, ["trainer"]))
-    return {
-        "schedule_control": control_name(rival),
-        "schedule_search": percent(further_drop(rows, "direct_search", rival)),
-        **prefixed("schedule", headline(rows, against=rival)),
-    }
-
-
-def of_sizes(rows):
-    """How the drop grows with eps, and how close PACD and the uniform control stay."""
-    drops = drop_table(rows, ["eps_linf"])
-    ours = drops[drops["attack"] == "first_order"].set_index("eps_linf")["drop"]
-    poisoned = rows[rows["attack"] != "none"].groupby("eps_linf")
-    paired = [percent(further_drop(part, "first_order", "uniform")) for _, part in poisoned]
-    return {
-        "growth_first": f"{ours[0.1] / ours[0.05]:.1f}",
-        "growth_second": f"{ours[0.2] / ours[0.1]:.1f}",
-        "paired": ", ".join(paired),
-    }
+    acrs = predicted_acrs(rows, ("none", *ATTACKS))
+    return {f"{attack}_predicted": predicted_drop(acrs, attack) for attack in ATTACKS}
 
 
 # ---- tables and figures ----
@@ -199,39 +117,12 @@ def rungs_table(profile=PROFILE):
     return show_drops(rungs(profile, "ladder"), ["attack", "l2"])
 
 
-def ablation_table(profile=PROFILE):
-    """First-order PACD with one option changed at a time."""
-    return show_drops(_largest_first(profile, "ablation", "attack_options"), ["attack_options"])
-
-
-def search_table(profile=PROFILE):
-    """Both settings of direct search."""
-    table = _largest_first(profile, "search", "attack_options")
-    return show_drops(table, ["attack", "attack_options"])
-
-
-def schedule_table(profile=PROFILE):
-    """Victims with the paper's step size."""
-    return show_drops(_largest_first(profile, "schedule"), ["attack"])
-
-
-def _largest_first(profile, experiment, *by):
-    drops = drop_table(load(profile, experiment), ["trainer", *by])
-    return drops.sort_values("drop", ascending=False)
-
-
-def poison_seeds_table(profile=PROFILE):
-    """Poisons that differ in their seed."""
-    drops = drop_table(load(profile, "poison_seeds"), ["trainer", "poison_seed"])
-    return show_drops(drops, ["poison_seed"])
-
-
 def patterns_figure(profile=PROFILE):
-    """The mean changes of first-order PACD and of direct search."""
-    patterns = {attack_name(name): pattern(name) for name in ("first_order", "direct_search")}
+    """The mean change of direct search."""
+    patterns = {attack_name("direct_search"): pattern(VOTES)}
     return pattern_figure(patterns, load(profile, "ladder")["eps_linf"].max())
 
 
 def votes_figure():
-    """What the pattern of first-order PACD does to votes."""
-    return shortcut_figure(shortcut("first_order"))
+    """What that pattern does to votes."""
+    return shortcut_figure(shortcut(VOTES))
