@@ -5,12 +5,11 @@ import pandas as pd
 from IPython.display import Markdown
 
 from study import grid
-from study.claims import shown as decimals
 from study.drops import fall_of_accuracy, whole
 from study.intervals import abstention, paired_bootstrap, pairs, point_at_cap
 from study.results import ROOT
 from study.rows import exist, manifest_of
-from study.style import TRAINER_NAME, column_name, data_name, named_values, spaced
+from study.style import TRAINER_NAME, column_name, data_name, named_values
 
 
 def provenance(experiment, profile="laptop"):
@@ -19,7 +18,7 @@ def provenance(experiment, profile="laptop"):
     planned = len(grid.load(profile).experiments[experiment])
     first = rows.iloc[0]
     data = data_name(first["dataset"], first["train_size"])
-    if set(rows["normalisation"]) == {"centred"}:
+    if set(rows.get("normalisation", [])) == {"centred"}:
         data += ", networks that centre pixels"
     draws = f"n = {first['n0']:,} + {rows['n'].max():,}, α = {first['alpha']:g}"
     return Markdown(
@@ -107,41 +106,6 @@ def _difference(clean, poisoned):
 def _abstains(rows):
     bound = "≥ " if (rows["n"] == 0).any() else ""  # of stopped points it is not known
     return f"{bound}{100 * abstention(rows):.1f}"
-
-
-# ---- the ledger of claims ----
-
-
-def show_ledger(lines):
-    """The ledger, a line for each claim and profile; of a claim that was never run, one line."""
-    run = {line["claim"] for line in lines if line["cells"]}
-    shown = {}
-    for line in lines:
-        if line["cells"]:
-            shown[line["claim"], line["profile"]] = _ledger_line(line)
-        elif line["claim"] not in run:
-            shown[line["claim"], ""] = _ledger_line(line)
-    return without_index(pd.DataFrame(shown.values()))
-
-
-def _ledger_line(line):
-    rule = f"<b>{line['claim']}</b> <i>{line['source']}</i><br>Rule: {line['rule']}."
-    cells = "<br>".join([_verdict(line), *map(_estimate, line["cells"])])
-    return {"claim, source and rule": rule, "verdict, and cells with their 95 % intervals": cells}
-
-
-def _verdict(line):
-    verdict, cells = f"<b>{line['verdict']}</b>", line["cells"]
-    if not cells:
-        return verdict
-    planned = len(cells) + line["missing_cells"]
-    seeds = "/".join(sorted({str(cell["seeds"]) for cell in cells}))
-    return f"{verdict} ({line['profile']}, {len(cells)} of {planned} cells, {seeds} seeds)"
-
-
-def _estimate(cell):
-    value, low, high = (decimals(cell[name]) for name in ("estimate", "low", "high"))
-    return f"{spaced(cell['cell'])}: {value} [{low}, {high}]"
 
 
 # ---- beside published victims ----

@@ -167,21 +167,6 @@ def test_what_the_acr_hides(rows):
     assert shown["abstains, %", "poisoned"] == "≥ 10.0"
 
 
-def line(claim, profile, cells, missing=0):
-    texts = {"source": "paper, table 2", "rule": "the drop is above 30 %", "verdict": "partly"}
-    return {"claim": claim, "profile": profile, "cells": cells, "missing_cells": missing} | texts
-
-
-def test_ledger_shows_a_claim_that_was_run_with_its_profile_only():
-    cell = {"cell": "first_order", "estimate": 0.5, "low": -0.001, "high": 0.6, "seeds": 3}
-    lines = [line("run", "paper", []), line("run", "laptop", [cell], 1), line("never", "paper", [])]
-    shown = tables.show_ledger(lines).data
-    (rule, *_), (verdicts, never) = shown.iloc[:, 0], shown.iloc[:, 1]
-    assert len(shown) == 2 and "the drop is above 30 %" in rule
-    assert "(laptop, 1 of 2 cells, 3 seeds)" in verdicts
-    assert "first order: 0.50 [0.00, 0.60]" in verdicts and never == "<b>partly</b>"
-
-
 def test_costs_count_what_experiments_share_once(monkeypatch, tmp_path):
     """Runs a and b share a poison, two experiments share b; c is missing."""
     made = {"trainer": "gaussian", "poison_file": "x.npz"}

@@ -36,7 +36,7 @@ def shortcut_figure(rows, trainer="gaussian"):
 
     A line for each kind of images and of victims, with 95 % bands over victims.
     """
-    figure, axis = plt.subplots(figsize=(6, 3.4))
+    figure, axis = plt.subplots(figsize=(6, 3.8))
     for (victim, images), line in rows.groupby(["victim", "images"]):
         table = line.pivot(index="seed", columns="strength", values="share")
         name = f"images of the {'class' if images == 'target' else 'others'}, {victim} victims"
@@ -44,7 +44,8 @@ def shortcut_figure(rows, trainer="gaussian"):
     axis.set(xlabel="strength of the pattern (1: as in the poison)", ylim=(0, 1.02))
     axis.set(ylabel="noisy votes\nfor the target class, %")
     axis.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f}")
-    axis.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(0, 0.44))
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.22), "ncol": 2}
+    axis.legend(frameon=False, fontsize=9, **below)
     figure.tight_layout()
     return figure
 

@@ -2,9 +2,12 @@
 
 import json
 
-from study.claims import LEDGER
+import yaml
+from IPython.display import HTML
+
+from study.claims import CLAIMS, LEDGER
+from study.figures.ledger import ledger_html
 from study.grid import rows_files
-from study.tables import show_ledger
 
 PROFILE = "laptop"
 EXPERIMENTS = ()
@@ -53,6 +56,10 @@ def former_cost(lines, profile):
     return f"{cost:.2f} [{cost / growth:.2f}, {cost * growth:.2f}]"
 
 
-def table():
-    """The whole ledger for readers."""
-    return show_ledger(ledger())
+def picture():
+    """The whole ledger for readers; of a claim that was run, the profiles that ran it."""
+    lines = ledger()
+    run = {line["id"] for line in lines if line["cells"]}
+    shown = [line for line in lines if line["cells"] or line["id"] not in run]
+    rules = {claim["id"]: claim for claim in yaml.safe_load(CLAIMS.read_text())}
+    return HTML(ledger_html(shown, rules))
