@@ -84,7 +84,7 @@ def test_which_rows_change_and_that_some_do(poison, tmp_path):
     nothing = craft(
         tmp_path / "q.npz", dataset="mnist5k", train_size=80, eps_linf=0.001
     )  # less than an 8-bit step
-    with pytest.raises(PoisonError, match="^poison_file must change at least one image"):
+    with pytest.raises(PoisonError, match="^poison_file must change at least one pixel"):
         changed_rows(poison_file.apply(nothing, splits)[0], splits)
 
 
