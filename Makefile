@@ -3,16 +3,13 @@
 PYTHON ?= python3
 PROFILE ?= smoke
 CORES ?= all
-CONFIG = profile=$(PROFILE) $(if $(EXPERIMENT),experiment=$(EXPERIMENT))
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: book study test lock clean
-# A killed run leaves a lock and half-known outputs behind: unlock, and make again what was incomplete.
 book: override PROFILE = smoke
 book study: .venv/installed
-	@snakemake $@ --config $(CONFIG) --cores $(CORES) --unlock --quiet rules reason host
-	@snakemake $@ --config $(CONFIG) --cores $(CORES) --keep-going --rerun-incomplete --quiet rules reason host
+	@python -m study.run $@ --profile '$(PROFILE)' --experiment '$(EXPERIMENT)' --cores $(CORES)
 	@$(if $(filter book,$@),echo "The book: $(CURDIR)/book/_build/html/index.html",echo "The rows: $(CURDIR)/data/results/$(PROFILE)")
 
 test: .venv/installed
@@ -23,6 +20,8 @@ test: .venv/installed
 	$(PYTHON) -m venv .venv
 	pip install --quiet --requirement requirements.lock
 	pip install --quiet --no-deps --editable .
+	@mkdir -p .venv/etc/ipython  # kernels need not warn of the loopback, which nobody else can read
+	@echo 'c.IPKernelApp.log_level = "ERROR"' > .venv/etc/ipython/ipython_kernel_config.py
 	@touch $@
 
 lock:
