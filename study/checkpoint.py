@@ -8,6 +8,7 @@ import json
 import math
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -84,8 +85,9 @@ class Checkpoint:
             self.every = math.inf
 
     def remove(self):
-        """Delete the file, if there is one."""
-        self.path.unlink(missing_ok=True)
+        """Delete the file, if there is one; one that cannot be deleted is found by no other run."""
+        with suppress(OSError):
+            self.path.unlink()
 
 
 def checkpoint(settings, *data):
