@@ -1,12 +1,13 @@
 # make book   run the smoke profile and build the book      make study PROFILE=laptop EXPERIMENT=ladder   run a profile, or a part
 # make test   run the tests                                 make lock                                     renew requirements.lock
+# make mutants   plant faults, each of which a test must find; about ten minutes
 PYTHON ?= python3
 PROFILE ?= smoke
 CORES ?= all
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: book study test lock clean
+.PHONY: book study test mutants lock clean
 book: override PROFILE = smoke
 book study: .venv/installed
 	@python -m study.run $@ --profile '$(PROFILE)' --experiment '$(EXPERIMENT)' --cores $(CORES)
@@ -14,6 +15,9 @@ book study: .venv/installed
 
 test: .venv/installed
 	python -m pytest -n auto --dist loadfile
+
+mutants: .venv/installed
+	python tests/mutants.py
 
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it with make PYTHON=...")'
