@@ -6,7 +6,7 @@ Error probabilities are computed exactly, path by path.
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import beta, binom, norm
+from scipy.stats import beta, binom, binomtest, norm
 
 from pacd.counts import (
     ABSTAIN,
@@ -54,6 +54,18 @@ def test_rows_are_bounded_by_the_counts_of_their_guess():
     assert rows["prediction"].tolist() == [1, ABSTAIN, ABSTAIN, 0, STOPPED]
     np.testing.assert_allclose(rows["radius"], [0.5 * norm.ppf(p[0]), 0, 0, 0, 0])
     assert p[3] > 0.5 > p[2]  # so the wrong point would have a radius, and the third none
+
+
+def test_a_rate_that_may_be_a_half_certifies_nothing():
+    """Of 100 draws 59 come of a fair coin with probability 0.044, and 58 with 0.067."""
+    wins = np.arange(101)
+    columns = {"label": 0, "guess": 0, "n": 100, "alpha": 0.05, "sigma": 1.0, "count_0": wins}
+    rows = bound(pd.DataFrame({**columns, "count_1": 100 - wins}))
+    chance = [binomtest(k, 100, 0.5, "greater").pvalue for k in wins]
+    certified = np.array(chance) < 0.05
+    assert certified.tolist() == (wins >= 59).tolist()
+    assert (rows["prediction"] == np.where(certified, 0, ABSTAIN)).all()
+    assert ((rows["radius"] > 0) == certified).all() and (rows["radius"][~certified] == 0).all()
 
 
 def test_rows_are_bounded_at_their_own_alpha_or_another():
