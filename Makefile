@@ -1,29 +1,31 @@
 # make book   run the smoke profile and build the book      make study PROFILE=laptop EXPERIMENT=ladder   run a profile, or a part
 # make test   run the tests                                 make lock                                     renew requirements.lock
+# make mutants   plant faults, each of which a test must find; about ten minutes
 PYTHON ?= python3
 PROFILE ?= smoke
 CORES ?= all
-CONFIG = profile=$(PROFILE) $(if $(EXPERIMENT),experiment=$(EXPERIMENT))
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: book study test lock clean
-# A killed run leaves a lock and half-known outputs behind: unlock, and make again what was incomplete.
+.PHONY: book study test mutants lock clean
 book: override PROFILE = smoke
 book study: .venv/installed
-	@snakemake $@ --config $(CONFIG) --cores $(CORES) --unlock --quiet rules reason host
-	@snakemake $@ --config $(CONFIG) --cores $(CORES) --keep-going --rerun-incomplete --quiet rules reason host; \
-	    made=$$?; python -m study.keep $(PROFILE) && exit $$made
+	@python -m study.run $@ --profile '$(PROFILE)' --experiment '$(EXPERIMENT)' --cores $(CORES)
 	@$(if $(filter book,$@),echo "The book: $(CURDIR)/book/_build/html/index.html",echo "The rows: $(CURDIR)/data/results/$(PROFILE)")
 
 test: .venv/installed
 	python -m pytest -n auto --dist loadfile
+
+mutants: .venv/installed
+	python tests/mutants.py
 
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it with make PYTHON=...")'
 	$(PYTHON) -m venv .venv
 	pip install --quiet --requirement requirements.lock
 	pip install --quiet --no-deps --editable .
+	@mkdir -p .venv/etc/ipython  # kernels need not warn of the loopback, which nobody else can read
+	@echo 'c.IPKernelApp.log_level = "ERROR"' > .venv/etc/ipython/ipython_kernel_config.py
 	@touch $@
 
 lock:

@@ -111,17 +111,15 @@ def _torchvision(name, root):
 
     kind = getattr(datasets, TORCHVISION[name])
     root = Path(root or os.environ.get("PACD_DATA") or ROOT / "data" / "downloads")
-    try:
-        try:
-            parts = [kind(root, train=train) for train in (True, False)]
-        except RuntimeError:  # torchvision's way of saying that the files are not there
-            parts = [kind(root, train=train, download=True) for train in (True, False)]
+    try:  # what is there is not downloaded again
+        parts = [kind(root, train=train, download=True) for train in (True, False)]
     except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise DataError(
-            f"{name} was not found in {root} and could not be downloaded ({reason}); put "
-            f"torchvision's files there, or name their folder with data_root or $PACD_DATA."
-        ) from error
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
+        there = any(root.glob(f"{TORCHVISION[name]}/raw/*ubyte"))
+        lost = f"has a damaged file in {root}"
+        lost = lost if there else f"was not found in {root} and could not be downloaded"
+        remedy = "put torchvision's files there, or name their folder with data_root or $PACD_DATA"
+        raise DataError(f"{name} {lost} ({reason}); {remedy}.") from error
     arrays = []
     for part in parts:
         x, y = _images(np.asarray(part.data), name), torch.as_tensor(part.targets).long()
@@ -154,6 +152,9 @@ def _npz(path):
     same = x_train.shape[1:] == x_test.shape[1:]
     _require(same, f"{path}: x_train and x_test must have images of one shape")
     labels = [torch.from_numpy(y.astype(np.int64)) for y in (y_train, y_test)]
+    used = torch.cat(labels).unique().tolist()
+    gapless = used == list(range(len(used)))
+    _require(gapless, f"{path}: labels must be 0, 1, 2 and so on without a gap, not {used}")
     return _images(x_train, path), labels[0], _images(x_test, path), labels[1]
 
 

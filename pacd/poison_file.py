@@ -94,8 +94,8 @@ def apply(path, splits, eight_bit=True):
     require(same, f"{path} was made from other training data; {names}")
     _check_rows(path, index, floats, eight, splits, facts)
     _check_budget(path, x[index], floats, eight, facts["parameters"]["eps_linf"])
-    # Last, so that what is wrong is named if it can be; files from before the hash have none.
-    kept = facts.get("sha256") in (None, seal(facts, Path(path).read_bytes()))
+    # Last, so that what is wrong is named if it can be.
+    kept = facts.get("sha256") == seal(facts, Path(path).read_bytes())
     require(kept, f"{path} or its manifest was changed after it was written: the hash differs")
     chosen = eight.float() / 255 if eight_bit else floats
     return replace(splits, x_train=x.index_copy(0, index, chosen)), facts

@@ -5,7 +5,10 @@ On a CPU that is to the same bits; a GPU's sums need not repeat, with or without
 
 import hashlib
 import json
+import math
 import time
+import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -64,20 +67,27 @@ class Checkpoint:
     def keep(self, parts, progress, last=False):
         """Replace the file by the state of now, unless it is younger than ``every`` seconds.
 
-        The ``last`` state is kept whenever it took that long to get there.
+        The ``last`` state is kept whenever it took that long to get there. Where none can be kept,
+        one warning says so, and none is tried again.
         """
         now = time.monotonic()
         if now - (self.started if last else self.kept) < self.every:
             return
         spent = self.seconds + now - self.started
         states = [_state(part) for part in parts]
-        with replacing(self.path) as temporary:
-            torch.save({"parts": states, "progress": progress, "seconds": spent}, temporary)
         self.kept = now
+        try:
+            with replacing(self.path) as temporary:
+                torch.save({"parts": states, "progress": progress, "seconds": spent}, temporary)
+        except (OSError, RuntimeError) as error:  # torch raises the latter on a full disk
+            lost = "a killed run would begin anew"
+            warnings.warn(f"no state can be kept at {self.path} ({error}): {lost}", stacklevel=2)
+            self.every = math.inf
 
     def remove(self):
-        """Delete the file, if there is one."""
-        self.path.unlink(missing_ok=True)
+        """Delete the file, if there is one; one that cannot be deleted is found by no other run."""
+        with suppress(OSError):
+            self.path.unlink()
 
 
 def checkpoint(settings, *data):

@@ -63,7 +63,7 @@ class Manifest(Source):
     sha256: Hash  # of this manifest, pacd.poison_file.seal
 
 
-def export(poison, out, data_root=None, png=True):
+def export(poison, out, data_root=None, png=True, dataset=None):
     """Write the training set with the 8-bit poison in its place.
 
     The export is built in a hidden folder beside ``out`` and takes that name when it is whole, so a
@@ -79,6 +79,8 @@ def export(poison, out, data_root=None, png=True):
         Folder of torchvision's files, as in :func:`pacd.data.load`.
     png : bool
         Write the PNG folders too.
+    dataset : path, optional
+        Where the original .npz lies now, if elsewhere than the manifest says.
 
     Raises
     ------
@@ -89,8 +91,9 @@ def export(poison, out, data_root=None, png=True):
     out = Path(out).resolve()
     _refuse_foreign(out)
     rows, _, _, facts = read(poison)
-    source, clean = load_original(poison, facts["parameters"], data_root)
+    source, clean = load_original(poison, facts["parameters"], data_root, dataset)
     original, arrays = as_arrays(clean), as_arrays(apply(poison, clean)[0])
+    require_change(poison, (original["x_train"] != arrays["x_train"]).any())
     if png:
         _every_class_has_images(arrays["y_train"], clean.classes)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -113,9 +116,26 @@ def export(poison, out, data_root=None, png=True):
             "png_sha256": hash_pngs(folder, names) if png else None,
         }
         write_json(folder / MANIFEST, {**content, "sha256": seal(content)})
-        if out.exists():
-            os.rename(out, Path(temporary) / "replaced")
-        os.rename(folder, out)
+        if out.exists():  # what is in it changes place, as the folder may be where we are
+            aside = Path(temporary) / "replaced"
+            aside.mkdir()
+            _move(out, aside, (MANIFEST, NPZ, PNG))
+            _move(folder, out, (PNG, NPZ, MANIFEST))
+        else:
+            os.rename(folder, out)
+
+
+def _move(source, target, names):
+    """In this order: the manifest is never there without the files that it is of."""
+    for name in names:
+        if (source / name).exists():
+            os.rename(source / name, target / name)
+
+
+def require_change(path, changed):
+    """Refuse a poison that changes no pixel, as one whose eps is below an 8-bit step."""
+    reason = "and in 8 bits this poison changes none"
+    require(changed, f"{path} must change at least one pixel, {reason}")
 
 
 def _every_class_has_images(y, classes):
@@ -125,13 +145,14 @@ def _every_class_has_images(y, classes):
         raise PoisonError(f"class {absent[0]} has no training image, {reason}.")
 
 
-def load_original(where, parameters, data_root):
+def load_original(where, parameters, data_root, dataset=None):
     """What a manifest says of its source, checked, and the clean splits.
 
-    ``where`` is for the sentence about a wrong one.
+    ``where`` is for the sentence about a wrong one; ``dataset`` is read in place of the source's.
     """
     source = _valid(Source, where, {name: parameters.get(name) for name in Source.model_fields})
-    return source, load(source.dataset, data_root, source.split_seed, source.train_size)
+    how = data_root, source.split_seed, source.train_size
+    return source, load(dataset or source.dataset, *how)
 
 
 def as_arrays(splits):
@@ -212,7 +233,7 @@ def _hash(content):
 
 def main(arguments=None):
     """The command line; None if all went well, else the sentence that says what did not."""
-    from study.verify import DATA_ROOT, verify
+    from study.verify import DATA_ROOT, DATASET, verify
 
     description = "Write a training set with its 8-bit poison: an .npz, PNG folders, a manifest."
     parser = argparse.ArgumentParser(prog="python -m study.export", description=description)
@@ -220,10 +241,12 @@ def main(arguments=None):
     parser.add_argument("path", metavar="OUT", help="a new or empty folder, or an earlier export")
     parser.add_argument("--no-png", action="store_true", help="write no PNG folders")
     parser.add_argument("--data-root", **DATA_ROOT)
+    parser.add_argument("--dataset", **DATASET)
     chosen = parser.parse_args(arguments)
     try:
-        export(chosen.poison, chosen.path, chosen.data_root, not chosen.no_png)
-        print(verify(chosen.path, chosen.data_root))
+        options = not chosen.no_png, chosen.dataset
+        export(chosen.poison, chosen.path, chosen.data_root, *options)
+        print(verify(chosen.path, chosen.data_root, chosen.dataset))
     except (PoisonError, DataError, OSError) as error:
         return str(error)
 

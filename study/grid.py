@@ -109,11 +109,10 @@ def load(profile):
     SettingsError
         On the first name or value that is wrong.
     """
-    path = PROFILES / f"{profile}.yaml"
-    if not path.exists():
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
-        raise SettingsError(f"PROFILE must be one of {known}, not {profile!r}.")
-    content = read_profile(path)
+    known = {path.stem: path for path in sorted(PROFILES.glob("*.yaml"))}
+    if profile not in known:
+        raise SettingsError(f"PROFILE must be one of {', '.join(known)}, not {profile!r}.")
+    content = read_profile(known[profile])
     grid = Grid(profile, content.kept)
     for name, blocks in content.experiments.items():
         runs = [run for block in blocks for run in _add_block(grid, content, name, block)]

@@ -14,6 +14,14 @@ def acr(rows):
     return rows["radius"].mean()
 
 
+def acr_sentence(rows):
+    """The ACR in words, with its t interval over victims where there are two or more."""
+    by_victim = [acr(table) for _, table in rows.groupby("seed")]
+    mean, low, high = mean_interval(by_victim)
+    several = f"95 % interval over {len(by_victim)} victims {low:.3f} to {high:.3f}"
+    return f"ACR {mean:.3f}, {several if len(by_victim) > 1 else 'one victim: no interval'}"
+
+
 def certified_accuracy(rows, radii):
     """Share of points certified at each of ``radii`` (pixel units); at 0, of correct points."""
     correct = (rows["prediction"] == rows["label"]).to_numpy()[:, None]

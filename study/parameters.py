@@ -3,7 +3,8 @@
 import ast
 import difflib
 import inspect
-from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Interval
 from pydantic import (
@@ -15,13 +16,20 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     create_model,
+    field_validator,
 )
 
-from study.results import unwritable
+from pacd.data import DataError
+from pacd.poison_file import PoisonError
+from study.results import default_folder, unwritable
+from study.terminal import without_traceback
 
 
 class SettingsError(ValueError):
     """One sentence: the parameter, what is allowed, and the nearest known name."""
+
+
+without_traceback(SettingsError, DataError, PoisonError)
 
 
 def allowed(text, **limits):
@@ -48,15 +56,36 @@ def _nearest(word, names):
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
-def _integers(value):
-    """3 and '0,1,2' as lists, because papermill's -p takes no list."""
-    if isinstance(value, str):
-        value = [_integer(part) for part in value.split(",")]
-    return [value] if isinstance(value, int) and not isinstance(value, bool) else value
+def _kinds(annotation):
+    """The types that an annotation allows, and those inside its lists."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _kinds(arguments[0])
+    if origin in (Union, UnionType):
+        return set().union(*map(_kinds, arguments))
+    if origin is list:
+        return {list} | _kinds(arguments[0])
+    return {origin or annotation}
 
 
-def _integer(text):
-    return int(text) if text.strip().lstrip("-").isdigit() else text
+def _meant(value, kinds):
+    """What was meant by the text that papermill makes of lists, of 1e2 and of YAML's 1e-3."""
+    if isinstance(value, str) and not kinds & {str, Literal, Any}:
+        try:
+            value = ast.literal_eval(value)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return value
+    if list in kinds and isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = [value]
+    if isinstance(value, (list, tuple)):
+        return [_whole(part, kinds) for part in value]
+    return _whole(value, kinds)
+
+
+def _whole(value, kinds):
+    """A whole number written as 100.0, where only whole ones are allowed."""
+    only_whole = int in kinds and float not in kinds
+    return int(value) if only_whole and isinstance(value, float) and value.is_integer() else value
 
 
 def distinct(values):
@@ -75,9 +104,7 @@ Whole = Seed = Annotated[int, allowed("a whole number from 0 to a billion", ge=0
 Decay = Annotated[float, allowed("a number from 0 to below 1", ge=0, lt=1)]
 Flag = Annotated[bool, allowed("True or False")]
 SEEDS = "one or more distinct whole numbers from 0 to a billion, such as 0,1,2"
-Seeds = Annotated[
-    list[Seed], BeforeValidator(_integers), AfterValidator(distinct), allowed(SEEDS, min_length=1)
-]
+Seeds = Annotated[list[Seed], AfterValidator(distinct), allowed(SEEDS, min_length=1)]
 THREADS = "a whole number from 1 to 1024: CPU threads, part of what makes rows repeat"
 Threads = Annotated[int, allowed(THREADS, ge=1, le=1024)]
 Alpha = Annotated[float, allowed("a failure probability between 0 and 1", gt=0, lt=1)]
@@ -105,25 +132,31 @@ class Checked(BaseModel):
         try:
             return cls(**values)
         except ValidationError as error:
-            raise SettingsError(where + cls._sentence(error.errors()[0])) from None
+            # A name that is missing comes after one that is misspelt.
+            first = min(error.errors(), key=lambda one: one["type"] == "missing")
+            raise SettingsError(where + cls._sentence(first, values)) from None
 
     @classmethod
     def from_notebook(cls, namespace):
         """Settings from a notebook's own names: its parameters cell, and what papermill injected.
 
-        papermill lets an unknown name pass; its injected cell is read here, so that a typo is found
-        before any computing, as is a result that could not be written after it.
+        papermill lets an unknown name pass, and so does a cell; both are read here, so that a typo
+        is found before any computing, as is a result that could not be written after it.
         """
-        names = [*cls.model_fields, *_injected(namespace.get("In", []))]
+        cells = namespace.get("In", [])
+        names = [*cls.model_fields, *_own_names(cells, cls.model_fields), *_injected(cells)]
         settings = cls.check({name: namespace[name] for name in names if name in namespace})
-        path = getattr(settings, cls.writes, None)
-        if path and (reason := unwritable(path)):
-            needed = "a path where a file can be written"
-            raise SettingsError(f"{cls.writes} must be {needed}, not {path!r} ({reason}).")
+        if cls.writes in cls.model_fields:
+            _check_writable(cls.writes, getattr(settings, cls.writes))
         return settings
 
+    @field_validator("*", mode="before")
     @classmethod
-    def _sentence(cls, error):
+    def _read(cls, value, info):
+        return _meant(value, _kinds(cls.model_fields[info.field_name].annotation))
+
+    @classmethod
+    def _sentence(cls, error, values):
         name = str(error["loc"][0]) if error["loc"] else ""
         if error["type"] == "extra_forbidden":
             known = "; known: " + (", ".join(cls.model_fields) or "none")
@@ -134,17 +167,50 @@ class Checked(BaseModel):
         reason = str(error.get("ctx", {}).get("error", "")) if own else ""
         if not name:
             return reason
-        description = cls.model_fields[name].description or "of its kind"
-        return f"{name} must be {description}, not {error['input']!r}{reason}"
+        field, given = cls.model_fields[name], values[name]
+        description = field.description or "of its kind"
+        form = _form(_kinds(field.annotation)) if isinstance(given, str) else None
+        hint = f"; the form that works: -y '{{{name}: {form}}}'" if form else ""
+        return f"{name} must be {description}, not {given!r}{reason}{hint}"
+
+
+def _form(kinds):
+    """How papermill's -y writes a list or a dict."""
+    return "{name: value}" if dict in kinds else "[value, value]" if list in kinds else None
+
+
+def _check_writable(name, path):
+    """Refuse a path, or a checkout in the place of one, where no result could be written."""
+    place = path or default_folder(name.removesuffix("_file")) / "result"
+    if reason := unwritable(place):
+        needed = "a path where a file can be written"
+        given = repr(path) if path else f"None: {place.parent}"
+        raise SettingsError(f"{name} must be {needed}, not {given} ({reason}).")
 
 
 def _injected(cells):
     """The names that papermill's cell assigns, of the cells that a kernel has run."""
     of_papermill = [cell for cell in cells if cell.lstrip().startswith("# Parameters")]
     for cell in of_papermill[-1:]:
-        for node in ast.walk(ast.parse(cell)):
-            if isinstance(node, ast.Assign):
-                yield from (target.id for target in node.targets)
+        yield from _assigned(cell)
+
+
+def _own_names(cells, known):
+    """The names that the parameters cell assigns: the last one with most of the known names."""
+    assigned = [list(_assigned(cell)) for cell in cells]
+    own = [names for names in assigned if 2 * len({*names} & {*known}) > len(known)]
+    return own[-1] if own else []
+
+
+def _assigned(cell):
+    """The names that a cell assigns, in its order; none of a cell that is no Python."""
+    try:
+        lines = ast.parse(cell).body
+    except SyntaxError:
+        return
+    for line in lines:
+        targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
+        yield from (target.id for target in targets if isinstance(target, ast.Name))
 
 
 # What an option may be, by its annotation in the method or else by the type of its default.
@@ -175,7 +241,7 @@ def check_options(function, options, where, after=None):
     Returns
     -------
     dict
-        The options, as they were given.
+        The options as they were meant: 1e2 is 100 where only whole numbers are allowed.
 
     Raises
     ------
@@ -186,8 +252,8 @@ def check_options(function, options, where, after=None):
     names = [parameter.name for parameter in parameters]
     first = 0 if after is None else names.index(after) + 1
     fields = {p.name: (_kind(p), p.default) for p in parameters[first:]}
-    create_model("Options", __base__=Checked, **fields).check(options, where)
-    return options
+    checked = create_model("Options", __base__=Checked, **fields).check(options, where)
+    return checked.model_dump(include={*options})
 
 
 def _kind(parameter):

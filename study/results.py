@@ -75,11 +75,15 @@ def _commit():
     return done.stdout.strip()
 
 
+def default_folder(kind):
+    """Where results of a kind go that were started by hand: ``poison``, or ``rows``."""
+    return ROOT / "data" / {"rows": "results"}.get(kind, kind) / "local"
+
+
 def default_path(kind, settings, suffix):
     """Where a run started by hand writes: trainer, sigma, and a hash of all parameters."""
     digest = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:8]
-    name = f"{settings.trainer}-{settings.sigma}-{digest}{suffix}"
-    return ROOT / "data" / kind / "local" / name
+    return default_folder(kind) / f"{settings.trainer}-{settings.sigma}-{digest}{suffix}"
 
 
 def write_json(path, content):

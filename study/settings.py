@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from pacd.approxgrad import PUBLISHED
 from pacd.attack import METHODS
@@ -14,6 +14,7 @@ from pacd.data import TORCHVISION
 from pacd.direct_search import SEARCHES
 from pacd.losses import TRAINERS
 from pacd.models import MODELS, NORMALISATIONS
+from pacd.poison_file import whole_steps
 from pacd.train import OPTIMIZERS, SCHEDULES, Recipe
 from study.parameters import (
     MOST,
@@ -89,6 +90,13 @@ class PoisonSettings(Settings):
         Text | None, allowed("None or the path to write, ending in .npz", pattern=r"\.npz$")
     ]
     writes: ClassVar[str] = "poison_file"
+
+    @field_validator("eps_linf")
+    @classmethod
+    def _a_step(cls, value):
+        if not whole_steps(value):
+            raise ValueError(": below 1/255, an 8-bit step of 0.004, no pixel changes")
+        return value
 
 
 class ReadsPoison(Settings):

@@ -86,7 +86,7 @@ def _check_size(settings, splits):
 def trainer(name, options, sigma):
     """The loss of a trainer with its options bound."""
     loss = TRAINERS[name]
-    check_options(loss, options, f"trainer_options of {name}: ", after="epoch")
+    options = check_options(loss, options, f"trainer_options of {name}: ", after="epoch")
     return partial(loss, sigma=sigma, **options)
 
 
@@ -112,15 +112,15 @@ def chosen_attack(name, options):
     """
     where = f"attack_options of {name}: "
     if name in PATTERNS:
-        check_options(PATTERNS[name], options, where, after="generator")
+        options = check_options(PATTERNS[name], options, where, after="generator")
         return partial(craft, pattern=partial(PATTERNS[name], **options))
     if name in SEARCHES:
-        check_options(Search, options, where)
+        options = check_options(Search, options, where)
         return partial(direct_search, method=replace(SEARCHES[name], **options))
     if name in PUBLISHED:
-        check_options(ApproxGrad, options, where)
+        options = check_options(ApproxGrad, options, where)
         return partial(approxgrad, method=replace(PUBLISHED[name], **options))
-    check_options(Method, options, where)
+    options = check_options(Method, options, where)
     if name in METHODS:
         return partial(poison, method=replace(METHODS[name], **options))
     if "objective" in options:
@@ -134,8 +134,10 @@ def poisoned(settings, splits):
     """The splits that victims train on, and what the manifest of their rows says of the poison."""
     if settings.poison_file is None:
         return splits, {"poison": None, "distortion": None, "poison_seconds": 0.0}
-    splits, facts = files.apply(settings.poison_file, splits, settings.eight_bit)
+    clean = splits
+    splits, facts = files.apply(settings.poison_file, clean, settings.eight_bit)
     check_target(facts, settings.target_class)
+    changed_rows(splits, clean)
     said = {"poison": facts["parameters"], "distortion": facts.get("distortion")}
     return splits, said | {"poison_seconds": facts.get("seconds", 0.0)}
 
@@ -156,8 +158,8 @@ def changed_rows(poisoned, splits):
         If it changes none, as one whose eps is below an 8-bit step.
     """
     changed = (poisoned.x_train != splits.x_train).flatten(1).any(1)
-    sentence = "poison_file must change at least one image, and this poison changes none"
-    files.require(changed.any(), sentence)
+    reason = "and this one changes none, as one whose eps_linf is below an 8-bit step"
+    files.require(changed.any(), f"poison_file must change at least one pixel, {reason}")
     return changed
 
 

@@ -22,7 +22,13 @@ DATA_ROOT = {
 }
 
 
-def verify(path, data_root=None):
+DATASET = {
+    "metavar": "PATH",
+    "help": "where the original .npz lies now, if elsewhere than the manifest says",
+}
+
+
+def verify(path, data_root=None, dataset=None):
     """Check a poison file or an export against the original data, loaded anew.
 
     Parameters
@@ -30,6 +36,8 @@ def verify(path, data_root=None):
     path : path of a poison .npz, or of the folder of an export
     data_root : path, optional
         Folder of torchvision's files, as in :func:`pacd.data.load`.
+    dataset : path, optional
+        Where the original .npz lies now, if elsewhere than the manifest says.
 
     Returns
     -------
@@ -43,7 +51,8 @@ def verify(path, data_root=None):
     """
     path = Path(path)
     check = _verify_export if path.is_dir() else _verify_poison
-    source, clean, rows, measured, files = check(path, data_root)
+    source, clean, rows, measured, files = check(path, data_root, dataset)
+    export.require_change(path, measured)
     size = f"{len(rows)} of {len(clean.x_train)} training images are poisoned"
     allowed = f"{255 * measured:.0f}/255 of {whole_steps(source.eps_linf)}/255 allowed"
     checked = f"original data, counts, labels, other rows, range, {files}, hashes"
@@ -51,22 +60,21 @@ def verify(path, data_root=None):
     return f"{path} holds: {size}, {target}, L-inf {allowed}; checked: {checked}."
 
 
-def _verify_export(folder, data_root):
+def _verify_export(folder, *data):
     source = export.read_manifest(folder)
     where = folder / export.MANIFEST
-    _, clean = export.load_original(where, source.model_dump(), data_root)
+    _, clean = export.load_original(where, source.model_dump(), *data)
     files = "PNG = npz" if source.png_sha256 else "npz (there are no PNGs)"
     return source, clean, source.poisoned_indices, _check(folder, source, clean), files
 
 
-def _verify_poison(path, data_root):
+def _verify_poison(path, *data):
     rows, _, _, facts = read(path)
-    source, clean = export.load_original(path, facts["parameters"], data_root)
+    source, clean = export.load_original(path, facts["parameters"], *data)
     poisoned, _ = apply(path, clean)
     arrays = export.as_arrays(clean), export.as_arrays(poisoned)
     measured = _distortion(path, facts.get("distortion", {}), *arrays, rows)
-    hashed = "" if "sha256" in facts else " (the file keeps no hash of itself)"
-    return source, clean, rows, measured, f"float and 8-bit images{hashed}"
+    return source, clean, rows, measured, "float and 8-bit images"
 
 
 def _check(folder, manifest, clean):
@@ -187,9 +195,10 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m study.verify", description=description)
     parser.add_argument("path", metavar="PATH", help="a poison .npz or the folder of an export")
     parser.add_argument("--data-root", **DATA_ROOT)
+    parser.add_argument("--dataset", **DATASET)
     chosen = parser.parse_args(arguments)
     try:
-        print(verify(chosen.path, chosen.data_root))
+        print(verify(chosen.path, chosen.data_root, chosen.dataset))
     except (PoisonError, DataError, OSError) as error:
         return str(error)
 

@@ -4,6 +4,10 @@ import torch
 from pacd import data
 
 
+def pytest_addoption(parser):
+    parser.addoption("--kills", type=int, default=3, help="how often test_kills.py kills its study")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     torch.set_num_threads(1)

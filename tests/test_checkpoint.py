@@ -192,6 +192,19 @@ def test_the_last_state_of_a_long_training_is_kept_whatever_its_age(tmp_path):
     assert Checkpoint(state.path).resume([], []) == [1, 2]
 
 
+def test_a_state_that_cannot_be_kept_warns_once_and_the_run_goes_on(few, tmp_path):
+    (tmp_path / "full").write_text("no folder")
+    kept = Checkpoint(tmp_path / "full" / "state.pt", every=0)
+    loss = partial(losses.gaussian, sigma=0.5)
+    recipe = {"epochs": 3, "batch": 100, "lr": 1e-3}
+    model, alone = (make_model("mlp", few.shape, 10, 0) for _ in range(2))
+    with pytest.warns(UserWarning, match="^no state can be kept at .*state.pt .*begin anew$") as w:
+        train(model, few.x_train, few.y_train, loss, checkpoint=kept, **recipe)
+    train(alone, few.x_train, few.y_train, loss, **recipe)
+    kept.remove()
+    assert len(w) == 1 and torch.equal(model[-1].weight, alone[-1].weight)
+
+
 def test_a_short_run_leaves_no_file(few, tmp_path):
     model = make_model("lenet", few.shape, 10, 0)
     kept = Checkpoint(tmp_path / "state.pt")

@@ -6,7 +6,7 @@ Error probabilities are computed exactly, path by path.
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import beta, binom, norm
+from scipy.stats import beta, binom, binomtest, norm
 
 from pacd.counts import (
     ABSTAIN,
@@ -56,6 +56,18 @@ def test_rows_are_bounded_by_the_counts_of_their_guess():
     assert p[3] > 0.5 > p[2]  # so the wrong point would have a radius, and the third none
 
 
+def test_a_rate_that_may_be_a_half_certifies_nothing():
+    """Of 100 draws 59 come of a fair coin with probability 0.044, and 58 with 0.067."""
+    wins = np.arange(101)
+    columns = {"label": 0, "guess": 0, "n": 100, "alpha": 0.05, "sigma": 1.0, "count_0": wins}
+    rows = bound(pd.DataFrame({**columns, "count_1": 100 - wins}))
+    chance = [binomtest(k, 100, 0.5, "greater").pvalue for k in wins]
+    certified = np.array(chance) < 0.05
+    assert certified.tolist() == (wins >= 59).tolist()
+    assert (rows["prediction"] == np.where(certified, 0, ABSTAIN)).all()
+    assert ((rows["radius"] > 0) == certified).all() and (rows["radius"][~certified] == 0).all()
+
+
 def test_rows_are_bounded_at_their_own_alpha_or_another():
     lines = (1, 1, (5, 95, 0)), (1, 1, (5, 95, 0))
     own = bound(table(*lines, alpha=[0.1, 0.001]))
@@ -73,8 +85,9 @@ def test_more_than_ten_classes_are_counted_in_their_order():
 def test_fewer_draws_are_a_part_of_those_made():
     rows = bound(table((1, 1, (3, 20, 1)), (1, 1, (0, 24, 0)), (0, 1, (0, 0, 0))))
     fewer = recertify(rows, n=23, alpha=0.05)
-    lost = counts_of(rows) - counts_of(fewer)
-    assert (lost >= 0).all() and lost.sum(1).tolist() == [1, 1, 0]
+    for seed in range(20):
+        lost = counts_of(rows) - counts_of(recertify(rows, n=23, seed=seed))
+        assert (lost >= 0).all() and lost.sum(1).tolist() == [1, 1, 0]
     assert fewer["n"].tolist() == [23, 23, 0] and fewer["prediction"].tolist()[2] == STOPPED
     assert fewer["p_lower"][1] == pytest.approx(0.05 ** (1 / 23))
     pd.testing.assert_frame_equal(recertify(rows, n=5), recertify(rows, n=5))

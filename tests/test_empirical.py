@@ -108,6 +108,7 @@ def test_attacks_and_certificates_share_no_noise():
 
     attack = drawn(attacked, [0.0], seed=0)
     assert len(np.intersect1d(attack, drawn(attacked, [0.0], seed=0))) > 200
+    assert set(np.intersect1d(attack, drawn(attacked, [0.0], seed=1))) <= {0.0}
     for seed in range(3):
         assert set(np.intersect1d(attack, drawn(certified, seed=seed))) <= {0.0}
 

@@ -388,6 +388,45 @@ def test_the_command_line_exports_and_verifies(poison, tmp_path):
     ) and "not in poisoned_indices" in done.stderr
 
 
+def test_an_export_into_the_folder_where_one_is(poison, tmp_path, monkeypatch, capsys):
+    """Empty at first, then that of an export; it stays the same folder."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path.stat().st_ino
+    for _ in range(2):
+        assert exporting.main([str(poison), "."]) is None
+        assert "L-inf 25/255 of 25/255 allowed" in capsys.readouterr().out
+        assert tmp_path.stat().st_ino == folder and Path.cwd() == tmp_path
+        names = {path.name for path in tmp_path.iterdir()}
+        assert names == {"dataset.npz", "train", "manifest.json"}
+
+
+def test_a_data_set_of_ones_own_that_has_moved(tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "load", data.load)  # a relative path is another file elsewhere
+    x = np.random.default_rng(0).integers(0, 256, (60, 8, 8)).astype(np.uint8)
+    arrays = {"x_train": x, "y_train": np.arange(60) % 3, "x_test": x, "y_test": np.arange(60) % 3}
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    np.savez("mine.npz", **arrays)
+    poison = craft(tmp_path / "p.npz", dataset="mine.npz", target_class=1)
+    monkeypatch.chdir(tmp_path)
+    assert main(["p.npz"]).startswith("dataset must be one of mnist5k")
+    moved = ["--dataset", "here/mine.npz"]
+    assert main(["p.npz", *moved]) is exporting.main(["p.npz", "out", *moved]) is None
+    assert main(["out"]).startswith("dataset must be") and main(["out", *moved]) is None
+    np.savez("other.npz", **arrays | {"x_train": x[::-1]})
+    for path in ("p.npz", "out"):
+        assert "was made from other training data" in main([path, "--dataset", "other.npz"])
+    assert poison.exists()
+
+
+def test_a_poison_that_changes_no_pixel_is_no_poison(tmp_path):
+    nothing = craft(tmp_path / "p.npz", dataset="mnist5k", train_size=80, eps_linf=0.001)
+    for refused in (lambda: verify(nothing), lambda: export(nothing, tmp_path / "out")):
+        with pytest.raises(PoisonError, match="must change at least one pixel, and in 8 bits"):
+            refused()
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_check_does_not_import_the_attack(poison):
     verified = f"assert main([{str(poison)!r}]) is None"
     done = run("-c", f"import sys; from study.verify import main; {verified}; print(*sys.modules)")

@@ -83,7 +83,7 @@ WRONG_RUNS = [
         "mine.yaml: mnist5k, ['gaussian'], sigma 0.5, clean, seed 0: trainer must be",
     ),
     (
-        "experiments: {one: {victim: {lr: 1e-3}, poison: {attack: none}}}",
+        "experiments: {one: {victim: {lr: fast}, poison: {attack: none}}}",
         "mine.yaml: mnist5k, gaussian, sigma 0.5, clean, seed 0: lr must be",
     ),
     (

@@ -31,6 +31,14 @@ def test_numbers_of_a_small_table():
     assert intervals.certified_accuracy(rows, [0, 0.5, 0.51, 2]).tolist() == [0.75, 0.75, 0.5, 0]
 
 
+def test_the_acr_in_words():
+    """Two victims of 1 and 2: 12.706 standard errors of 1/2 on either side of 1.5."""
+    rows = table(np.array([[0.5, 1.5], [2.0, 2.0]]))
+    several = "ACR 1.500, 95 % interval over 2 victims -4.853 to 7.853"
+    assert intervals.acr_sentence(rows) == several
+    assert intervals.acr_sentence(rows[:2]) == "ACR 1.000, one victim: no interval"
+
+
 def test_drop_of_a_small_table():
     clean, poisoned = np.array([[1.0, 2.0], [1.0, 4.0]]), np.array([[1.0, 1.0], [0.0, 2.0]])
     drop = intervals.paired_drop(table(clean), table(poisoned))

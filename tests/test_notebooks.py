@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import beta, norm
 
 from pacd.data import ROOT
+from study.intervals import acr_sentence
 from study.rows import RUNS, manifests, read_rows
 
 TINY = {"train_size": 600, "threads": 1, "sigma": 0.25, "target_class": 3}
@@ -46,7 +47,11 @@ def victim(folder, name, **parameters):
 
 
 def test_rows_of_a_clean_and_a_poisoned_victim(poison, tmp_path):
-    clean = victim(tmp_path, "clean.csv", seeds="0,1")
+    path = tmp_path / "clean.csv"
+    done = papermill("victim", tmp_path, **VICTIM, rows_file=str(path), seeds="0,1")
+    clean = read_rows(path)
+    own = [line for line in done.stderr.splitlines() if line.startswith(("ACR", "24 rows"))]
+    assert own[0] == acr_sentence(clean) and own[1].endswith(f" s: {path}") and len(own) == 2
     poisoned = victim(tmp_path, "poisoned.csv", seeds="0,1", poison_file=str(poison))
     for rows in (clean, poisoned):
         counts = rows.filter(regex="^count_").to_numpy()
@@ -112,7 +117,10 @@ def test_the_manifest_says_how_the_rows_were_made(poison, tmp_path):
 def test_plain_papermill_stops_on_a_wrong_parameter(tmp_path, notebook, parameters, sentence):
     done = papermill(notebook, tmp_path, **parameters)
     assert done.returncode != 0
-    assert sentence in done.stderr.strip().splitlines()[-1]
+    lines = done.stderr.strip().splitlines()
+    own = next(i for i, line in enumerate(lines) if line.startswith("Traceback"))  # papermill's
+    assert sentence in lines[-1] and any(sentence in line for line in lines[:own])
+    assert "parameters.py" not in done.stderr and len(lines) < 40  # papermill's own are 25
 
 
 def test_another_class_than_the_poisons_is_refused(poison, tmp_path):

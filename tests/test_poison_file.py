@@ -10,8 +10,10 @@ from crafting import BUDGET, craft, load
 
 from pacd import data, poison_file
 from pacd.poison_file import PoisonError
+from study import grid
 from study.results import write_poison
-from study.setup import changed_rows
+from study.settings import VictimSettings
+from study.setup import changed_rows, poisoned
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +86,11 @@ def test_which_rows_change_and_that_some_do(poison, tmp_path):
     nothing = craft(
         tmp_path / "q.npz", dataset="mnist5k", train_size=80, eps_linf=0.001
     )  # less than an 8-bit step
-    with pytest.raises(PoisonError, match="^poison_file must change at least one image"):
-        changed_rows(poison_file.apply(nothing, splits)[0], splits)
+    victim = grid.NOTEBOOK_DEFAULTS["victim"] | {"poison_file": str(nothing)}
+    with pytest.raises(PoisonError, match="^poison_file must change at least one pixel"):
+        poisoned(VictimSettings.check(victim), splits)
+    floats = VictimSettings.check(victim | {"eight_bit": False})
+    assert changed_rows(poisoned(floats, splits)[0], splits).any()
 
 
 def test_manifest_states_the_distortion(tmp_path):
