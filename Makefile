@@ -7,7 +7,7 @@ CONFIG = profile=$(PROFILE) $(if $(EXPERIMENT),experiment=$(EXPERIMENT))
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: book study test lock clean
+.PHONY: book study test lock clean pack unpack
 # A killed run leaves a lock and half-known outputs behind: unlock, and make again what was incomplete.
 book: override PROFILE = smoke
 book study: .venv/installed
@@ -24,6 +24,13 @@ test: .venv/installed
 	pip install --quiet --requirement requirements.lock
 	pip install --quiet --no-deps --editable .
 	@touch $@
+
+# For a node without a network: DATA="mnist" or paths of .npz files; FILE is what the node has made.
+pack: .venv/installed
+	python -m study.pack $(PROFILE) $(DATA)
+
+unpack: .venv/installed
+	python -m study.unpack $(PROFILE) $(FILE)
 
 lock:
 	pip install --quiet uv
