@@ -1,7 +1,8 @@
 """The one training loop; the loss is a parameter."""
 
+import inspect
 import math
-from functools import partial
+import os
 from typing import NamedTuple
 
 import torch
@@ -43,6 +44,89 @@ class Recipe(NamedTuple):
     weight_decay: float = 0.0
 
 
+def adam(model, lr, weight_decay):
+    """Adam; on a GPU with its step count and step size there, so that a CUDA graph can hold it."""
+    parameters = list(model.parameters())
+    options = {"weight_decay": weight_decay}
+    if parameters[0].is_cuda:
+        options |= {"fused": True, "capturable": True}
+        lr = torch.tensor(lr, device=parameters[0].device)
+    return torch.optim.Adam(parameters, lr=lr, **options)
+
+
+def set_step_size(optimizer, lr):
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
+
+
+def warmup_of(loss):
+    """Epochs in which a loss depends on the epoch, by its parameter of that name; else 0."""
+    told = inspect.signature(loss).parameters.get("warmup")
+    return told.default if told else 0
+
+
+WARM = 3  # plain steps before a capture: they make Adam's state, and compile what comes late
+
+
+class Replay:
+    """A training step that is captured as a CUDA graph, and replayed.
+
+    To launch its small kernels one by one takes longer than to run them. Called like the step; the
+    first batches and those of another size run plainly.
+
+    Parameters
+    ----------
+    step : callable
+        ``step(images, labels, epoch) -> scalar``; it may not wait for the GPU.
+    generator : torch.Generator
+        Of the noise in the step.
+    warmup : int
+        Epochs in each of which the step is another, so that it is captured anew.
+    """
+
+    def __init__(self, step, generator, warmup):
+        self.step, self.generator, self.warmup = step, generator, warmup
+        self.stream = torch.cuda.Stream(generator.device)
+        self.graph = self.phase = self.shape = None
+        self.plain = 0  # steps so far
+
+    def __call__(self, images, labels, epoch):
+        self.shape = self.shape or images.shape
+        if self.plain < WARM or images.shape != self.shape:
+            self.plain += 1
+            return self._beside(images, labels, epoch)
+        if self.phase != min(epoch, self.warmup):
+            self._capture(images, labels, epoch)
+        self.images.copy_(images)
+        self.labels.copy_(labels)
+        self.graph.replay()
+        return self.value
+
+    def _beside(self, *batch):
+        """A plain step, on a stream of its own, as a capture asks of those before it."""
+        main = torch.cuda.current_stream()
+        self.stream.wait_stream(main)
+        with torch.cuda.stream(self.stream):
+            value = self.step(*batch)
+        main.wait_stream(self.stream)
+        return value
+
+    def _capture(self, images, labels, epoch):
+        self.images, self.labels = images.clone(), labels.clone()
+        self.graph = torch.cuda.CUDAGraph()
+        self.graph.register_generator_state(self.generator)
+        try:
+            with torch.cuda.graph(self.graph):
+                self.value = self.step(self.images, self.labels, epoch)
+        except RuntimeError as error:
+            way = "set PACD_GRAPHS=0 to train without"
+            raise RuntimeError(f"the training step fits no CUDA graph; {way}.") from error
+        self.phase = min(epoch, self.warmup)
+
+
 def train(model, x, y, loss, *, augment=None, seed=0, checkpoint=NOTHING, **recipe):
     """Train a network in place with Adam.
 
@@ -75,30 +159,31 @@ def train(model, x, y, loss, *, augment=None, seed=0, checkpoint=NOTHING, **reci
     """
     generator = torch.Generator(x.device).manual_seed(seed)
     epochs, batch, lr, schedule, weight_decay = Recipe(**recipe)
-    optimizer = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
-    decay = partial(SCHEDULES[schedule], steps=epochs * math.ceil(len(x) / batch))
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, decay)
+    optimizer = adam(model, lr, weight_decay)
+    factor, per_epoch = SCHEDULES[schedule], math.ceil(len(x) / batch)
     x = x.contiguous(memory_format=torch.channels_last)
     model.train()
-    parts = model, optimizer, scheduler, generator, torch.default_generator
+    parts = model, optimizer, generator, torch.default_generator
 
-    def step(rows, epoch):
-        images = augment(x[rows]) if augment else x[rows]
-        value = loss(model, images, y[rows], generator=generator, epoch=epoch)
+    def step(images, labels, epoch):
+        value = loss(model, images, labels, generator=generator, epoch=epoch)
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
-        scheduler.step()
-        return value.detach() * len(rows)
+        return value.detach()
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         history = checkpoint.resume(parts, [])
+        if x.is_cuda and os.environ.get("PACD_GRAPHS") != "0":
+            step = Replay(step, generator, warmup_of(loss))
         for epoch in range(len(history), epochs):
             total = torch.zeros((), device=x.device)
             order = torch.randperm(len(x), generator=generator, device=x.device)
-            for rows in order.split(batch):
-                total += step(rows, epoch)
+            for done, rows in enumerate(order.split(batch), start=epoch * per_epoch):
+                set_step_size(optimizer, lr * factor(done, epochs * per_epoch))
+                images = augment(x[rows]) if augment else x[rows]
+                total += step(images, y[rows], epoch) * len(rows)
             history.append(total.item() / len(x))
             if not math.isfinite(history[-1]):
                 where = f"epoch {epoch + 1}; lower lr or raise batch."

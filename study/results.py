@@ -57,8 +57,14 @@ def manifest(settings, started, **facts):
         "commit": commit(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "device": device_name(settings),
+        "tf32": tf32(),
         "seconds": round(time.time() - started, 1),
     }
+
+
+def tf32():
+    """Whether a GPU may round the factors of a product to ten bits."""
+    return torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32
 
 
 def device_name(settings):

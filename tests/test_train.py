@@ -1,12 +1,17 @@
 """The training loop on a model of one weight, where every step is known."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
+from torchvision.transforms import v2
 
-from pacd.train import train
+from pacd.losses import TRAINERS
+from pacd.models import make_model
+from pacd.train import train, warmup_of
+from study.setup import augmentation
 
 LR = 0.01
 IMAGES = torch.arange(7.0).view(7, 1, 1, 1)  # each image is its number
@@ -124,6 +129,37 @@ def test_augmentation_is_of_images_alone_and_leaves_the_random_state():
     shifts = [{i - label for i, label in zip(x, y)} for _, x, y, _ in batches]
     assert all(len(shift) == 1 and min(shift) >= 10 for shift in shifts)
     assert len(set.union(*shifts)) > 1
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 8, 12)])
+@pytest.mark.parametrize("name", ["crop", "crop_flip"])
+def test_crops_and_flips_are_those_of_torchvision_with_its_draws(name, shape):
+    transforms = [v2.RandomCrop(shape[1:], padding=shape[1] // 8)]
+    transforms += [v2.RandomHorizontalFlip()] * (name == "crop_flip")
+    transform = v2.Compose(transforms)
+    images = torch.rand(41, *shape).contiguous(memory_format=torch.channels_last)
+    torch.manual_seed(3)
+    expected, after = torch.stack([transform(image) for image in images]), torch.rand(3)
+    torch.manual_seed(3)
+    assert torch.equal(augmentation(name, shape)(images), expected)
+    assert torch.equal(torch.rand(3), after)
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_a_loss_depends_on_the_epoch_in_its_warmup_alone(name, digits):
+    """A step that a GPU has captured is replayed in all later epochs."""
+    x, y = digits.x_train[:8], digits.y_train[:8]
+    model = make_model("lenet", digits.shape, 10, 0)
+    loss = partial(TRAINERS[name], sigma=0.5)
+    warmup = warmup_of(loss)
+    assert warmup == {"smoothadv": 10}.get(name, 0)
+
+    def at(epoch):
+        return loss(model, x, y, generator=torch.Generator().manual_seed(0), epoch=epoch).item()
+
+    assert at(warmup) == at(warmup + 7) == at(None)
+    assert not warmup or at(0) != at(warmup - 2) != at(warmup)
+    assert not warmup or warmup_of(partial(loss, warmup=3)) == 3
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf])
