@@ -1,7 +1,9 @@
 """The training loop on a model of one weight, where every step is known."""
 
 import math
+from contextlib import contextmanager, nullcontext
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from torchvision.transforms import v2
 
 from pacd.losses import TRAINERS
 from pacd.models import make_model
-from pacd.train import train, warmup_of
+from pacd.train import Replay, train, warmup_of
 from study.setup import augmentation
 
 LR = 0.01
@@ -169,3 +171,74 @@ def test_a_loss_that_is_not_finite_stops_the_training(wrong):
 
     with pytest.raises(FloatingPointError, match="is not finite in epoch 2; lower lr or raise"):
         run(loss)
+
+
+# --- which steps a GPU replays, with a stand-in for its graphs ---
+
+
+class Graph:
+    """What a captured graph holds: its buffers, and the place of its result."""
+
+    def register_generator_state(self, generator):
+        self.generator = generator
+
+    def replay(self):
+        images, labels, value = self.held
+        value.copy_(images.sum() + labels.sum())
+
+
+@pytest.fixture
+def capturing(monkeypatch):
+    """Torch's graphs are the stand-in; the list holds the graph that is being captured."""
+    now, stream = [], SimpleNamespace(wait_stream=lambda other: None)
+
+    @contextmanager
+    def capture(graph):
+        now.append(graph)
+        yield
+        now.pop()
+
+    names = {"Stream": lambda device: stream, "current_stream": lambda: stream}
+    names |= {"stream": lambda stream: nullcontext(), "CUDAGraph": Graph, "graph": capture}
+    for name, stand_in in names.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    return now
+
+
+def test_a_graph_serves_whole_batches_and_is_captured_anew_in_each_epoch_of_a_warmup(capturing):
+    """Two whole batches and a ragged one an epoch; the first three steps are plain."""
+    done = []
+
+    def step(images, labels, epoch):
+        done.append(("captured" if capturing else "plain", epoch))
+        if not capturing:
+            return images.sum() + labels.sum()
+        assert capturing[0].generator is generator
+        capturing[0].held = images, labels, torch.zeros(())
+        return capturing[0].held[2]
+
+    generator = torch.Generator()
+    replay = Replay(step, generator, warmup=2)
+    for epoch in range(5):
+        for size in (3, 3, 1):
+            images, labels = torch.rand(size, 1, 1, 1), torch.arange(size) + epoch
+            expected = (images.sum() + labels.sum()).item()
+            assert replay(images, labels, epoch).item() == pytest.approx(expected)
+    plain = [("plain", 0)] * 3
+    for epoch in range(1, 5):
+        plain += [("captured", epoch)] * (epoch <= 2) + [("plain", epoch)]
+    assert done == plain
+
+
+def test_a_step_that_fits_no_graph_says_how_to_do_without(capturing):
+    def step(images, labels, epoch):
+        if capturing:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return images.sum()
+
+    replay = Replay(step, torch.Generator(), warmup=0)
+    batch = torch.rand(3, 1, 1, 1), torch.arange(3), 0
+    for _ in range(3):
+        replay(*batch)
+    with pytest.raises(RuntimeError, match="fits no CUDA graph; set PACD_GRAPHS=0 to train"):
+        replay(*batch)
