@@ -35,7 +35,7 @@ from study.setup import augmentation, full_float32
 SIGMA, BATCH = 0.5, 200
 IMAGES = 20_000  # of an epoch: a hundred steps
 PLAIN, REPLAYED = 2, 20  # epochs that are timed
-AT_ONCE = 4, 8  # victims on the one card
+AT_ONCE = (8,)  # victims on the one card
 POINTS, DRAWS = 500, 4000
 
 
@@ -115,7 +115,7 @@ def victim(begin, end, device="cuda"):
     return clock.epochs * IMAGES / BATCH / (end - begin)
 
 
-def together(number, start=12, length=4):
+def together(number, start=20, length=4):
     """Steps per second of so many victims, each in a process of its own."""
     begin = time.time() + start
     command = [sys.executable, "-m", "benchmarks.gpu", "--victim", str(begin), str(begin + length)]
