@@ -7,7 +7,7 @@ CORES ?= all
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: book study test mutants lock clean
+.PHONY: book study test mutants pack unpack lock clean
 book: override PROFILE = smoke
 book study: .venv/installed
 	@python -m study.run $@ --profile '$(PROFILE)' --experiment '$(EXPERIMENT)' --cores $(CORES)
@@ -27,6 +27,13 @@ mutants: .venv/installed
 	@mkdir -p .venv/etc/ipython  # kernels need not warn of the loopback, which nobody else can read
 	@echo 'c.IPKernelApp.log_level = "ERROR"' > .venv/etc/ipython/ipython_kernel_config.py
 	@touch $@
+
+# For a node without a network: DATA="mnist" or paths of .npz files; FILE is what the node has made.
+pack: .venv/installed
+	python -m study.pack $(PROFILE) $(DATA)
+
+unpack: .venv/installed
+	python -m study.unpack $(PROFILE) $(FILE)
 
 lock:
 	pip install --quiet uv

@@ -12,16 +12,12 @@ PROFILE = config.get("profile", "smoke")
 GRID = grid.load(PROFILE)
 RUNS = GRID.runs
 MISSING = GRID.missing(config.get("experiment"))
+WORTH = GRID.worth
 
 # What a result depends on: the folder pacd/ and its notebook; study/ sets runs up and reads them.
 METHOD = sorted(map(str, Path("pacd").glob("*.py")))
 # Made once, as if they had been downloaded.
 COLOURED = "data/downloads/coloured_digits.npz"
-# What a notebook writes beside its rows and their manifest.
-BESIDE = {
-    "shortcut": ["_pattern.csv"],
-    "linear_vs_lenet": ["_prediction.csv", "_prediction.json"],
-}
 
 
 def sources(notebook):
@@ -108,7 +104,7 @@ rule poison:
         settings=lambda w: json.dumps(GRID.poisons[w.run]),
     log:
         notebook=f"data/executed/{PROFILE}/{{run}}.ipynb",
-    priority: 1
+    priority: lambda w: WORTH[w.run]
     threads: lambda w: GRID.poisons[w.run]["threads"]
     shell:
         PAPERMILL
@@ -123,13 +119,14 @@ for notebook in grid.ROWS_NOTEBOOKS:
             sources(notebook),
             lambda w: files(parameters_of(w.place)),
         output:
-            [f"data/results/{{place}}{end}" for end in BESIDE.get(notebook, [])],
+            [f"data/results/{{place}}{end}" for end in grid.BESIDE.get(notebook, [])],
             rows="data/results/{place}.csv",
             manifest="data/results/{place}.json",
         params:
             settings=lambda w: json.dumps(parameters_of(w.place)),
         log:
             notebook="data/executed/{place}.ipynb",
+        priority: lambda w: WORTH[Path(w.place).name]
         threads: lambda w: parameters_of(w.place)["threads"]
         shell:
             PAPERMILL

@@ -2,7 +2,8 @@
 
 Signature: ``loss(model, x, y, *, sigma, generator, epoch) -> scalar`` with x of shape (N, C, H, W)
 in [0, 1], y of shape (N,), sigma in pixel units; ``epoch`` (int) matters only to warm-ups, and None
-means after them. All noise comes from ``generator``. Further parameters are the trainer's options.
+means after them; the number of such epochs is the trainer's option ``warmup``. All noise comes
+from ``generator``. Further parameters are the trainer's options.
 """
 
 import math

@@ -35,9 +35,9 @@ def margin(probabilities, y):
 
     Negative for a misclassified image, so its gradient does not vanish there.
     """
-    true = torch.zeros_like(probabilities, dtype=torch.bool).scatter_(1, y[:, None], True)
-    other = probabilities.masked_fill(true, 0).amax(1)
-    return torch.special.ndtri(probabilities[true]) - torch.special.ndtri(other)
+    true = probabilities.gather(1, y[:, None]).squeeze(1)
+    other = probabilities.scatter(1, y[:, None], 0).amax(1)
+    return torch.special.ndtri(true) - torch.special.ndtri(other)
 
 
 def soft_radius(

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import torch
 
+from pacd.replay import replayed
+
 
 class Unkept:
     """A checkpoint that keeps nothing, the default; ``study.checkpoint`` has one that does."""
@@ -52,6 +54,24 @@ class Recipe(NamedTuple):
     optimizer: str = "adam"
 
 
+def make_optimizer(model, name, lr, weight_decay):
+    """One of ``OPTIMIZERS``; on a GPU its step size is there too, so that a CUDA graph holds it."""
+    parameters = list(model.parameters())
+    options = {"weight_decay": weight_decay}
+    if parameters[0].is_cuda:
+        options |= {"fused": True} | ({"capturable": True} if name == "adam" else {})
+        lr = torch.tensor(lr, device=parameters[0].device)
+    return OPTIMIZERS[name](parameters, lr=lr, **options)
+
+
+def set_step_size(optimizer, lr):
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
+
+
 def train(model, x, y, loss, *, augment=None, seed=0, checkpoint=NOTHING, **recipe):
     """Train a network in place.
 
@@ -84,31 +104,30 @@ def train(model, x, y, loss, *, augment=None, seed=0, checkpoint=NOTHING, **reci
     """
     generator = torch.Generator(x.device).manual_seed(seed)
     epochs, batch, lr, schedule, weight_decay, optimizer = Recipe(**recipe)
-    make = OPTIMIZERS[optimizer]
-    optimizer = make(model.parameters(), lr=lr, weight_decay=weight_decay)
-    decay = partial(SCHEDULES[schedule], steps=epochs * math.ceil(len(x) / batch))
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, decay)
+    optimizer = make_optimizer(model, optimizer, lr, weight_decay)
+    factor, per_epoch = SCHEDULES[schedule], math.ceil(len(x) / batch)
     x = x.contiguous(memory_format=torch.channels_last)
     model.train()
-    parts = model, optimizer, scheduler, generator, torch.default_generator
+    parts = model, optimizer, generator, torch.default_generator
 
-    def step(rows, epoch):
-        images = augment(x[rows]) if augment else x[rows]
-        value = loss(model, images, y[rows], generator=generator, epoch=epoch)
+    def plain_step(images, labels, epoch):
+        value = loss(model, images, labels, generator=generator, epoch=epoch)
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
-        scheduler.step()
-        return value.detach() * len(rows)
+        return value.detach()
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         history = checkpoint.resume(parts, [])
+        step = replayed(plain_step, generator, loss)
         for epoch in range(len(history), epochs):
             total = torch.zeros((), device=x.device)
             order = torch.randperm(len(x), generator=generator, device=x.device)
-            for rows in order.split(batch):
-                total += step(rows, epoch)
+            for done, rows in enumerate(order.split(batch), start=epoch * per_epoch):
+                set_step_size(optimizer, lr * factor(done, epochs * per_epoch))
+                images = augment(x[rows]) if augment else x[rows]
+                total += step(images, y[rows], epoch) * len(rows)
             history.append(total.item() / len(x))
             if not math.isfinite(history[-1]):
                 where = f"epoch {epoch + 1}; lower lr or raise batch."

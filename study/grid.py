@@ -49,6 +49,8 @@ SETTINGS = {
     "audit": AuditSettings,
 }
 ROWS_NOTEBOOKS = tuple(name for name in SETTINGS if name != "poison")
+# What a notebook writes beside its rows and their manifest.
+BESIDE = {"shortcut": ["_pattern.csv"], "linear_vs_lenet": ["_prediction.csv", "_prediction.json"]}
 NAMED_BY_GRID = {"seeds", "rows_file", "poison_file"}
 DATA = ("dataset", "data_root", "split_seed", "train_size")
 NETWORK = ("trainer", "sigma", "architecture", "normalisation", "target_class")
@@ -83,6 +85,32 @@ class Grid:
     def runs(self):
         """Every run that makes rows."""
         return {run: p for runs in self.by_notebook.values() for run, p in runs.items()}
+
+    @property
+    def worth(self):
+        """Of each run a number: the higher, the earlier it stands in the profile.
+
+        A poison is worth as much as the first run that reads it.
+        """
+        every, found = self.runs, {}
+        ordered = dict.fromkeys(run for runs in self.experiments.values() for run in runs)
+        for worth, run in enumerate(reversed(ordered), start=1):
+            found[run] = worth
+            poison = every[run].get("poison_file")
+            if poison:
+                found[Path(poison).stem] = worth
+        return found
+
+    def files(self, run):
+        """Paths that a run writes, below the root of the study: its result comes last."""
+        if run in self.poisons:
+            path, ends = Path(self.poisons[run]["poison_file"]), []
+        else:
+            path = Path(self.runs[run]["rows_file"])
+            (notebook,) = [name for name, runs in self.by_notebook.items() if run in runs]
+            ends = BESIDE.get(notebook, [])
+        beside = [path.with_name(path.stem + end) for end in (".json", *ends)]
+        return [*map(str, beside), str(path)]
 
     def missing(self, experiment=None):
         """Runs of one experiment, or of all in their order, whose rows are still to be made.

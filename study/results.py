@@ -53,11 +53,17 @@ def manifest(settings, started, **facts):
     return {
         "parameters": settings.model_dump(),
         **facts,
-        "commit": _commit(),
+        "commit": commit(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "device": device_name(settings),
+        "tf32": tf32(),
         "seconds": round(time.time() - started, 1),
     }
+
+
+def tf32():
+    """Whether a GPU may round the factors of a product to ten bits."""
+    return torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32
 
 
 def device_name(settings):
@@ -66,7 +72,11 @@ def device_name(settings):
     return torch.cuda.get_device_name() if on_gpu else f"CPU {platform.machine()}"
 
 
-def _commit():
+def commit():
+    """Which state of the code this is."""
+    packed = ROOT / "COMMIT"  # of a pack, which holds no history
+    if packed.exists():
+        return packed.read_text().strip()
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

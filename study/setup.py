@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from pacd import poison_file as files
 from pacd.approxgrad import PUBLISHED, ApproxGrad, approxgrad
@@ -39,6 +40,7 @@ def setup(settings):
     """
     device = chosen_device(settings.device)
     torch.set_num_threads(settings.threads)
+    full_float32()
     loss = trainer(settings.trainer, settings.trainer_options, settings.sigma)
     data = settings.dataset, settings.data_root, settings.split_seed, settings.train_size
     splits = load(*data).to(device)
@@ -50,6 +52,12 @@ def setup(settings):
         return make_model(*options, seed, settings.normalisation).to(device)
 
     return Setup(splits, loss, model)
+
+
+def full_float32():
+    """No TF32: convolutions in training would round to ten bits, and certificates do not."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def chosen_device(name):
@@ -166,16 +174,30 @@ def changed_rows(poisoned, splits):
 def augmentation(name, shape):
     """Random crop after padding by an eighth of the side (4 pixels for CIFAR-10), and flip.
 
-    None for none. v2 transforms draw once for a whole tensor, so they are applied image by image.
+    None for none. The draws are those of torchvision's v2 transforms, applied image by image; here
+    all images are cut out at once, as a GPU is slow at small things.
     """
     if name == "none":
         return None
-    from torchvision.transforms import v2
+    _, height, width = shape
+    pad, flips = max(1, height // 8), name == "crop_flip"
 
-    transform = v2.RandomCrop(shape[1:], padding=max(1, shape[1] // 8))
-    if name == "crop_flip":
-        transform = v2.Compose([transform, v2.RandomHorizontalFlip()])
-    return lambda images: torch.stack([transform(image) for image in images])
+    def places():
+        """Of one image: its first row and column, and whether it is mirrored."""
+        corner = torch.randint(0, 2 * pad + 1, (2,)).tolist()
+        return *corner, flips and torch.rand(1).item() < 0.5
+
+    def augment(images):
+        drawn = torch.tensor([places() for _ in images], device=images.device)
+        top, left, mirrored = drawn[:, :, None].unbind(1)  # (N, 1) each
+        along = torch.arange(width, device=images.device).expand(len(images), -1)
+        columns = left + torch.where(mirrored == 1, width - 1 - along, along)
+        rows = top + torch.arange(height, device=images.device)
+        padded = F.pad(images, (pad, pad, pad, pad)).movedim(1, 3)  # (N, H, W, C)
+        image = torch.arange(len(images), device=images.device)[:, None, None]
+        return padded[image, rows[:, :, None], columns[:, None]].movedim(3, 1).contiguous()
+
+    return augment
 
 
 def voting(settings, splits):

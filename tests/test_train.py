@@ -1,12 +1,20 @@
 """The training loop on a model of one weight, where every step is known."""
 
 import math
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
+from torchvision.transforms import v2
 
+from pacd.losses import TRAINERS
+from pacd.models import make_model
+from pacd.replay import Replay, warmup_of
 from pacd.train import train
+from study.setup import augmentation
 
 LR = 0.01
 IMAGES = torch.arange(7.0).view(7, 1, 1, 1)  # each image is its number
@@ -138,6 +146,38 @@ def test_augmentation_is_of_images_alone_and_leaves_the_random_state():
     assert len(set.union(*shifts)) > 1
 
 
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 8, 12)])
+@pytest.mark.parametrize("name", ["crop", "crop_flip"])
+def test_crops_and_flips_are_those_of_torchvision_with_its_draws(name, shape):
+    transforms = [v2.RandomCrop(shape[1:], padding=shape[1] // 8)]
+    transforms += [v2.RandomHorizontalFlip()] * (name == "crop_flip")
+    transform = v2.Compose(transforms)
+    images = torch.rand(41, *shape).contiguous(memory_format=torch.channels_last)
+    torch.manual_seed(3)
+    expected, after = torch.stack([transform(image) for image in images]), torch.rand(3)
+    torch.manual_seed(3)
+    assert torch.equal(augmentation(name, shape)(images), expected)
+    assert torch.equal(torch.rand(3), after)
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_a_loss_depends_on_the_epoch_in_its_warmup_alone(name, digits):
+    """A step that a GPU has captured is replayed in all later epochs."""
+    x, y = digits.x_train[:8], digits.y_train[:8]
+    model = make_model("lenet", digits.shape, 10, 0)
+    loss = partial(TRAINERS[name], sigma=0.5)
+    warmup = warmup_of(loss)
+    assert warmup == {"smoothadv": 10}.get(name, 0)
+
+    def at(epoch):
+        return loss(model, x, y, generator=torch.Generator().manual_seed(0), epoch=epoch).item()
+
+    assert at(warmup) == at(warmup + 7) == at(None)
+    assert not warmup or at(0) != at(warmup - 2) != at(warmup)
+    assert not warmup or warmup_of(partial(loss, warmup=3)) == 3
+    assert name != "macer" or warmup_of(partial(loss, deferral=4)) == 4
+
+
 @pytest.mark.parametrize("wrong", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_stops_the_training(wrong):
     def loss(model, x, y, *, generator, epoch):
@@ -145,3 +185,74 @@ def test_a_loss_that_is_not_finite_stops_the_training(wrong):
 
     with pytest.raises(FloatingPointError, match="is not finite in epoch 2; lower lr or raise"):
         run(loss)
+
+
+# --- which steps a GPU replays, with a stand-in for its graphs ---
+
+
+class Graph:
+    """What a captured graph holds: its buffers, and the place of its result."""
+
+    def register_generator_state(self, generator):
+        self.generator = generator
+
+    def replay(self):
+        images, labels, value = self.held
+        value.copy_(images.sum() + labels.sum())
+
+
+@pytest.fixture
+def capturing(monkeypatch):
+    """Torch's graphs are the stand-in; the list holds the graph that is being captured."""
+    now, stream = [], SimpleNamespace(wait_stream=lambda other: None)
+
+    @contextmanager
+    def capture(graph):
+        now.append(graph)
+        yield
+        now.pop()
+
+    names = {"Stream": lambda device: stream, "current_stream": lambda: stream}
+    names |= {"stream": lambda stream: nullcontext(), "CUDAGraph": Graph, "graph": capture}
+    for name, stand_in in names.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    return now
+
+
+def test_a_graph_serves_whole_batches_and_is_captured_anew_in_each_epoch_of_a_warmup(capturing):
+    """Two whole batches and a ragged one an epoch; the first three steps are plain."""
+    done = []
+
+    def step(images, labels, epoch):
+        done.append(("captured" if capturing else "plain", epoch))
+        if not capturing:
+            return images.sum() + labels.sum()
+        assert capturing[0].generator is generator
+        capturing[0].held = images, labels, torch.zeros(())
+        return capturing[0].held[2]
+
+    generator = torch.Generator()
+    replay = Replay(step, generator, warmup=2)
+    for epoch in range(5):
+        for size in (3, 3, 1):
+            images, labels = torch.rand(size, 1, 1, 1), torch.arange(size) + epoch
+            expected = (images.sum() + labels.sum()).item()
+            assert replay(images, labels, epoch).item() == pytest.approx(expected)
+    plain = [("plain", 0)] * 3
+    for epoch in range(1, 5):
+        plain += [("captured", epoch)] * (epoch <= 2) + [("plain", epoch)]
+    assert done == plain
+
+
+def test_a_step_that_fits_no_graph_says_how_to_do_without(capturing):
+    def step(images, labels, epoch):
+        if capturing:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return images.sum()
+
+    replay = Replay(step, torch.Generator(), warmup=0)
+    batch = torch.rand(3, 1, 1, 1), torch.arange(3), 0
+    for _ in range(3):
+        replay(*batch)
+    with pytest.raises(RuntimeError, match="fits no CUDA graph; set PACD_GRAPHS=0 to train"):
+        replay(*batch)
