@@ -1,4 +1,4 @@
-"""A GPU replays its training steps: to launch small kernels one by one takes longer than they do."""
+"""A GPU replays its training steps: to launch small kernels takes longer than to run them."""
 
 import inspect
 import os

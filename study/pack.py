@@ -25,6 +25,7 @@ from pacd.data import ROOT, TORCHVISION, DataError
 from study import grid
 from study.parameters import SettingsError
 from study.results import commit, replacing
+from study.rows import RUNS, table_of
 
 FOLDER = ROOT / "data" / "pack"
 MOST = 60 * 2**20  # bytes of a pack
@@ -165,8 +166,10 @@ def made_files(profile):
     read = {plan.runs[run].get("poison_file") for run in missing} - {None}
     runs = [run for run in plan.runs if run not in missing]
     runs += [run for run in plan.poisons if plan.poisons[run]["poison_file"] in read]
-    paths = [path for run in runs for path in plan.files(run)]
-    return {path: ROOT / path for path in paths if (ROOT / path).exists()}
+    paths = [ROOT / path for run in runs for path in plan.files(run)]
+    tables = (ROOT / "data" / "results" / profile).glob(f"*{RUNS}")
+    paths += [path for runs_there in tables for path in (runs_there, table_of(runs_there))]
+    return {str(path.relative_to(ROOT)): path for path in paths if path.exists()}
 
 
 def pack(profile, data, python, path):

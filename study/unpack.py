@@ -19,8 +19,10 @@ import pandas as pd
 from pacd.data import ROOT
 from pacd.poison_file import seal
 from study import grid
+from study.keep import keep
 from study.parameters import SettingsError
 from study.results import replacing
+from study.rows import exist, kept_with, load
 
 
 class UnpackError(ValueError):
@@ -92,10 +94,10 @@ def runs_of(plan, content):
         facts, result = _json(files[0], content), files[-1]
         asked = plan.poisons[run] if run in plan.poisons else plan.runs[run]
         _check_parameters(run, facts.get("parameters"), asked)
+        whole = facts.get("sha256") == seal(facts, content[result])
+        require(whole, f"{run}: the hash of result and manifest must be that in the manifest")
         if run in plan.runs:
             _check_rows(run, content[result], asked)
-        else:
-            _check_poison(run, content[result], facts)
     return runs
 
 
@@ -130,11 +132,6 @@ def _check_rows(run, text, asked):
         require(same, f"{run} must have as many rows for each of the seeds {asked['seeds']}")
 
 
-def _check_poison(run, content, facts):
-    whole = facts.get("sha256") == seal(facts, content)
-    require(whole, f"{run}: the hash of the poison and its manifest must be that in the manifest")
-
-
 def is_there(plan, run, content, root):
     """Whether the same result is there already.
 
@@ -144,9 +141,12 @@ def is_there(plan, run, content, root):
         If another one is.
     """
     result = plan.files(run)[-1]
-    if not (root / result).exists():
+    if not exist(root / result):
         return False
-    same = (root / result).read_bytes() == content[result]
+    if kept_with(root / result):
+        same = load(root / result)[0].equals(pd.read_csv(io.BytesIO(content[result])))
+    else:
+        same = (root / result).read_bytes() == content[result]
     require(same, f"{result} must be absent or the same, and other rows are there")
     return True
 
@@ -162,6 +162,7 @@ def main():
         except (UnpackError, SettingsError) as error:
             sys.exit(str(error))
         print(f"{path}: {new} results filed, {known} were there")
+    keep(options.profile)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from PIL import Image
 
 from pacd.data import ROOT, DataError
 from pacd.poison_file import seal
-from study import grid, node, pack
+from study import grid, keep, node, pack
 from study.parameters import SettingsError
 from study.unpack import UnpackError, contents, unpack
 
@@ -42,12 +42,15 @@ def plan(tmp_path, monkeypatch):
 def made(plan, run):
     """``{place: bytes}`` of a run's files."""
     if run in plan.poisons:
-        facts = {"parameters": plan.poisons[run]}
-        content = b"images"
-        facts["sha256"] = seal(facts, content)
-    else:
-        facts, content = {"parameters": plan.runs[run]}, b"seed,index\n"
-        content += b"".join(f"{seed},8\n".encode() for seed in plan.runs[run]["seeds"])
+        return sealed(plan, run, plan.poisons[run], b"images")
+    rows = b"".join(f"{seed},8\n".encode() for seed in plan.runs[run]["seeds"])
+    return sealed(plan, run, plan.runs[run], b"seed,index\n" + rows)
+
+
+def sealed(plan, run, parameters, content):
+    """A result with a manifest that belongs to it."""
+    facts = {"parameters": parameters}
+    facts["sha256"] = seal(facts, content)
     return dict(zip(plan.files(run), [json.dumps(facts).encode(), content], strict=True))
 
 
@@ -255,6 +258,19 @@ def test_other_rows_are_never_overwritten(plan, tmp_path):
     assert (tmp_path / plan.files(second)[-1]).read_text() == "seed,index\n0,9\n"
 
 
+def test_rows_in_a_kept_table_are_there(plan, tmp_path, monkeypatch):
+    """And others in their place are refused."""
+    monkeypatch.setattr(keep.grid, "load", lambda profile: plan)
+    run = plan.experiments["one"][0]
+    path = archive(tmp_path / "a.tar.gz", made(plan, run))
+    assert unpack(path, "mine", tmp_path) == (1, 0) and keep.keep("mine") == 1
+    assert not (tmp_path / plan.files(run)[-1]).exists()
+    assert unpack(path, "mine", tmp_path) == (0, 1)
+    other = sealed(plan, run, plan.runs[run], b"seed,index\n0,9\n")
+    with pytest.raises(UnpackError, match="must be absent or the same, and other rows"):
+        unpack(archive(path, other), "mine", tmp_path)
+
+
 def planted(plan, what):
     """What an archive holds in which something is wrong."""
     (poison,), run = plan.poisons, plan.experiments["one"][0]
@@ -269,9 +285,10 @@ def planted(plan, what):
         "no json": {manifest: b"{"},
         "no parameters": {manifest: b"{}"},
         "parameters": {manifest: json.dumps({"parameters": changed}).encode()},
-        "seeds": {rows: b"seed,index\n1,8\n"},
-        "half a row": {rows: content[rows][:-2]},
-        "empty": {rows: b""},
+        "seeds": sealed(plan, run, plan.runs[run], b"seed,index\n1,8\n"),
+        "half a row": sealed(plan, run, plan.runs[run], content[rows][:-2]),
+        "empty": sealed(plan, run, plan.runs[run], b""),
+        "other rows": {rows: content[rows].replace(b"8", b"9")},
         "poison": {**made(plan, poison), plan.files(poison)[-1]: b"other images"},
     }[what]
     content |= wrong
@@ -291,7 +308,8 @@ def planted(plan, what):
         ("seeds", r"as many rows for each of the seeds \[0\]"),
         ("half a row", "must have whole rows"),
         ("empty", "rows must be a table"),
-        ("poison", "the hash of the poison and its manifest must be"),
+        ("other rows", "the hash of result and manifest must be"),
+        ("poison", "the hash of result and manifest must be"),
     ],
 )
 def test_what_is_not_whole_or_not_asked_for_is_refused(plan, tmp_path, what, sentence):
