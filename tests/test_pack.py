@@ -194,13 +194,16 @@ def test_an_archive_holds_what_is_finished_and_nothing_of_what_is_not(plan, tmp_
 
 
 PAPERMILL = f"""#!{sys.executable} -S
-import json, pathlib, sys, time
+import hashlib, json, pathlib, sys, time
 parameters = json.loads(sys.argv[sys.argv.index("-y") + 1])
 path, (seed,) = pathlib.Path(parameters["rows_file"]), parameters["seeds"]
-path.with_suffix(".json").write_text(json.dumps({{"parameters": parameters}}))
+facts, rows = {{"parameters": parameters}}, f"seed,index\\n{{seed}},8\\n"
+both = rows + json.dumps(facts)
+facts["sha256"] = hashlib.sha256(both.encode()).hexdigest()
+path.with_suffix(".json").write_text(json.dumps(facts))
 if seed == 2:
     time.sleep(100)
-path.write_text(f"seed,index\\n{{seed}},8\\n")
+path.write_text(rows)
 """
 
 
