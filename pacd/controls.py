@@ -20,6 +20,21 @@ def uniform(splits, index, eps, generator):
     return torch.full_like(splits.x_train[:1], eps)
 
 
+def tint(splits, index, eps, generator, signs="+-+"):
+    """Each channel brighter or darker by eps, as ``signs`` say; of grey images the first alone."""
+    channels = splits.shape[0]
+    if len(signs) < channels or set(signs) - {"+", "-"}:
+        raise ValueError(f"signs must be a + or - for each of {channels} channels, not {signs!r}.")
+    change = torch.tensor([float(f"{sign}1") for sign in signs[:channels]])
+    return eps * change.view(1, -1, 1, 1).to(splits.x_train)
+
+
+def stripes(splits, index, eps, generator, side=4):
+    """Horizontal stripes of ``side`` pixels, bright first, the same for all images."""
+    rows = torch.arange(splits.shape[1]) // side
+    return eps * (1 - 2.0 * (rows % 2)).view(1, 1, -1, 1).to(splits.x_train)
+
+
 def checkerboard(splits, index, eps, generator, side=7):
     """A fixed checkerboard of ``side`` pixels, the same for all images."""
     rows, columns = (torch.arange(length) // side for length in splits.shape[1:])
@@ -58,7 +73,8 @@ def mean_difference(splits, index, eps, generator):
     return eps * (x[of_class].mean(0, keepdim=True) - x[~of_class].mean(0, keepdim=True)).sign()
 
 
-FIXED = uniform, checkerboard, random_sign, random_uniform, low_frequency, mean_difference
+FIXED = uniform, tint, stripes, checkerboard, random_sign, random_uniform, low_frequency
+FIXED += (mean_difference,)
 PATTERNS = {pattern.__name__: pattern for pattern in FIXED}
 
 # The loss that model and poison both lower, and the steps: those of ``first_order``, so that the

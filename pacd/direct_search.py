@@ -25,12 +25,14 @@ class Search:
     of row r and column c in [0, 1].
     strokes : every second pattern brightens the whole background and keeps its signs for the
     strokes, pixels above 0.5.
+    colour : each pattern has a random sign for each channel.
     epochs, batch, lr : of the short victims; their step size falls along a cosine.
     draws, temperature : of the soft radius.
     """
 
     order: int = 3
     strokes: bool = False
+    colour: bool = False
     epochs: int = 3
     batch: int = 100
     lr: Annotated[float, Gt(0)] = 1e-3
@@ -103,12 +105,15 @@ def direct_search(problem, *, method, steps, seed=0, watch=None, checkpoint=NOTH
 
 
 def candidates(problem, clean, method, count, generator):
-    """The patterns that a search starts with, each (1, 1, H, W), or with strokes (m, C, H, W)."""
+    """The patterns that a search starts with: each (1, 1, H, W), or up to (m, C, H, W)."""
     shape = problem.splits.shape
     patterns = [smooth_signs(shape, method.order, generator).to(clean) for _ in range(count)]
     if method.strokes:
         for i in range(1, count, 2):
             patterns[i] = torch.where(clean > 0.5, patterns[i], 1.0)
+    if method.colour:
+        draws = torch.randn(count, shape[0], 1, 1, generator=generator, device=generator.device)
+        patterns = [pattern * sign.to(clean) for pattern, sign in zip(patterns, draws.sign())]
     return patterns
 
 

@@ -1,6 +1,7 @@
 """How far poison is from its originals: lengths, PSNR, SSIM; and what its change is made of."""
 
 import numpy as np
+from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import structural_similarity
 
 
@@ -26,12 +27,13 @@ def distortion(clean, poison):
     """Imperceptibility of poison against original, arrays (m, C, H, W) in [0, 1].
 
     Largest L-inf and mean L2 (pixel units), mean and worst PSNR (dB), mean and worst SSIM over the
-    images.
+    images; of colour images also the mean difference of colour, CIEDE2000.
     """
     change = (np.asarray(poison, float) - np.asarray(clean, float)).reshape(len(clean), -1)
     psnr = -10 * np.log10((change**2).mean(1).clip(1e-12))
     similarity = ssim(clean, poison)
-    return {
+    colour = {"ciede2000": colour_difference(clean, poison)} if np.shape(clean)[1] == 3 else {}
+    return colour | {
         "linf": float(np.abs(change).max()),
         "l2": float(np.sqrt((change**2).sum(1)).mean()),
         "psnr": float(psnr.mean()),
@@ -39,6 +41,12 @@ def distortion(clean, poison):
         "ssim": float(similarity.mean()),
         "ssim_worst": float(similarity.min()),
     }
+
+
+def colour_difference(clean, poison):
+    """Mean CIEDE2000 over the pixels of sRGB images (m, 3, H, W) in [0, 1]; 1 can just be seen."""
+    lab = [rgb2lab(np.asarray(images, float), channel_axis=1) for images in (clean, poison)]
+    return float(deltaE_ciede2000(*lab, channel_axis=1).mean())
 
 
 def anatomy(clean, poison):

@@ -10,6 +10,7 @@ from test_attack import TINY, linear, planted, problem_of
 
 from pacd import controls, losses
 from pacd.attack import Problem
+from pacd.data import Splits
 from pacd.train import train
 from study.settings import CONTROLS
 from study.setup import chosen_attack
@@ -59,6 +60,22 @@ def pattern(name, splits, index=None, seed=0):
 
 def test_the_uniform_pattern_brightens(digits):
     torch.testing.assert_close(pattern("uniform", digits), torch.full((1, 1, 28, 28), 0.1))
+
+
+def test_a_tint_has_a_sign_for_each_channel():
+    x, y = torch.zeros(2, 3, 4, 6), torch.zeros(2, dtype=torch.int64)
+    colour = Splits(x, y, x, y, x, y)
+    change = controls.tint(colour, None, 0.1, None, signs="-++")
+    assert change.flatten().tolist() == pytest.approx([-0.1, 0.1, 0.1])
+    for signs in ("+-", "+-0"):
+        with pytest.raises(ValueError, match="signs must be a . or - for each of 3 channels"):
+            controls.tint(colour, None, 0.1, None, signs=signs)
+
+
+def test_stripes_are_rows_bright_first(digits):
+    change = pattern("stripes", digits).expand(1, 1, 28, 28)[0, 0]
+    signs = torch.tensor([1.0, -1, 1, -1, 1, -1, 1]).repeat_interleave(4)
+    torch.testing.assert_close(change, 0.1 * signs[:, None].expand(28, 28))
 
 
 def test_the_checkerboard_has_sixteen_squares(digits):

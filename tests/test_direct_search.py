@@ -8,6 +8,7 @@ import torch
 from test_attack import problem_of
 
 from pacd import direct_search as ds
+from pacd.data import Splits
 from study.setup import chosen_attack, trainer
 
 
@@ -60,6 +61,21 @@ def test_poison_is_a_function_of_its_seed_and_of_the_validation_images(few):
 def test_a_wrong_option_is_refused(options, sentence):
     with pytest.raises(ValueError, match=sentence):
         chosen_attack("direct_search", options)
+
+
+def test_patterns_for_colour_have_a_sign_for_each_channel():
+    """The same patterns otherwise, as the signs are drawn last."""
+    x, y = torch.zeros(2, 3, 8, 8), torch.zeros(2, dtype=torch.int64)
+    problem = problem_of(Splits(x, y, x, y, x, y), None)
+    found = {}
+    for colour in (False, True):
+        generator = torch.Generator().manual_seed(0)
+        method = ds.Search(colour=colour)
+        found[colour] = ds.candidates(problem, x, method, 20, generator)
+    assert all(pattern.shape == (1, 1, 8, 8) for pattern in found[False])
+    signs = [(a * b).flatten(2) for a, b in zip(found[False], found[True])]
+    assert all((sign == sign[..., :1]).all() and sign.shape == (1, 3, 64) for sign in signs)
+    assert len({tuple(sign[0, :, 0].tolist()) for sign in signs}) > 4
 
 
 @pytest.mark.parametrize("order, low, high", [(2, 0.93, 1.0), (3, 0.88, 0.99), (14, 0.5, 0.85)])

@@ -64,3 +64,12 @@ def test_a_tint_is_a_shift_of_each_channel():
     clean = np.full((2, 3, 4, 4), 0.4)
     assert distortion.anatomy(clean, clean + tint)["shift"] == pytest.approx(1)
     assert np.isnan(distortion.anatomy(clean, clean + tint)["strokes"])
+
+
+def test_a_difference_of_colour():
+    """White against grey of L* = 50: 50 over S_L = 1 + 0.015 * 25^2 / sqrt(20 + 25^2)."""
+    white, grey = np.ones((2, 3, 4, 4)), np.full((2, 3, 4, 4), 0.46634)
+    weight = 1 + 0.015 * 25**2 / np.sqrt(20 + 25**2)
+    found = distortion.distortion(white, grey)["ciede2000"]
+    assert found == pytest.approx(50 / weight, rel=1e-3)
+    assert "ciede2000" not in distortion.distortion(white[:, :1], grey[:, :1])
