@@ -5,13 +5,14 @@ moved as text, so none is rounded. A run that several experiments share is kept 
 """
 
 import argparse
+import sys
 
 import pandas as pd
 
 from pacd.poison_file import manifest_path, seal
 from study import grid
 from study.results import replacing, write_json
-from study.rows import RUNS, check, manifest_of, manifests, table_of
+from study.rows import RUNS, check, manifest_of, manifests, table_of, table_with
 
 KINDS = {"victim": "", "curator": "-curator"}  # of rows with one form: what their tables add
 
@@ -22,7 +23,7 @@ def keep(profile):
     Raises
     ------
     ValueError
-        If rows and manifest of a run do not belong together.
+        If rows and manifest of a run do not belong together, or a table holds the run already.
     """
     plan, moved = grid.load(profile), 0
     if not plan.kept:
@@ -49,6 +50,8 @@ def gather(kept, own):
         check(table_of(kept), manifests(kept))
         runs, tables = dict(manifests(kept)["runs"]), [_text(table_of(kept))]
     for path in own:
+        if holder := table_with(path):
+            raise ValueError(f"{path} must be new, and {holder} holds that run already.")
         facts = manifest_of(path)
         check(path, facts)
         runs[path.stem] = {name: value for name, value in facts.items() if name != "sha256"}
@@ -72,7 +75,10 @@ def _write(kept, rows, facts):
 def main():
     parser = argparse.ArgumentParser(prog="python -m study.keep", description=__doc__)
     parser.add_argument("profile")
-    moved = keep(parser.parse_args().profile)
+    try:
+        moved = keep(parser.parse_args().profile)
+    except ValueError as error:
+        sys.exit(str(error))
     if moved:
         print(f"{moved} runs moved into tables")
 

@@ -61,8 +61,11 @@ def exist(path):
 def kept_with(path):
     """The file of manifests that holds a run, None where it has files of its own or none."""
     path = Path(path)
-    if path.exists():
-        return None
+    return None if path.exists() else table_with(path)
+
+
+def table_with(path):
+    """The file of manifests that holds a run, whether or not it has files of its own too."""
     for runs in sorted(path.parent.glob(f"*{RUNS}")):
         if path.stem in manifests(runs)["runs"]:
             return runs

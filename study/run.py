@@ -67,7 +67,10 @@ def main(arguments=None):
     signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl+C is Snakemake's; this waits for it
     options = ["--keep-going", "--rerun-incomplete"]
     made = subprocess.run([*command, *options], pass_fds=[lock.fileno()]).returncode
-    keep(chosen.profile)
+    try:
+        keep(chosen.profile)
+    except ValueError as error:
+        return str(error)
     return made
 
 

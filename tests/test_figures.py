@@ -62,6 +62,20 @@ def test_sweep_is_in_order(rows):
     np.testing.assert_allclose(found, expected)
 
 
+def test_a_forest_has_a_line_for_each_setting_and_a_mark_for_each_attack(rows):
+    other = [side(attack, acr, sigma=0.25) for attack, acr in (("none", 1.0), ("uniform", 0.5))]
+    table = drop_table(pd.concat([rows, *other]), ["trainer", "sigma", "attack"])
+    (axis,) = drops.forest_figure(table).axes
+    names = [text.get_text() for text in axis.get_yticklabels()]
+    assert sorted(names) == ["GA, σ = 0.25", "GA, σ = 0.5"]
+    marks = {line.get_marker(): line for line in lines(axis) if line.get_marker() in "os"}
+    expected = 100 * table.loc[table["attack"] == "uniform", "drop"]
+    np.testing.assert_allclose(np.array(marks["s"].get_xdata(), float), expected)
+    assert len(marks["o"].get_xdata()) == 1
+    places = [names[round(y)] for y in marks["s"].get_ydata()]
+    assert places == [f"GA, σ = {s:g}" for s in table.loc[table["attack"] == "uniform", "sigma"]]
+
+
 def test_curve_falls_at_the_radius_of_its_points(rows):
     """Every clean point has radius 1.0, 1.1 or 1.2, so at 1.05 two of three victims are left."""
     (axis,) = curves.curve_figure(rows).axes

@@ -61,6 +61,17 @@ def test_later_runs_join_a_table(plan):
     assert list(rows.load(later)[0]["radius"]) == RADII["b"]
 
 
+def test_a_run_that_is_kept_already_is_refused_and_nothing_is_lost(plan):
+    path = grid.rows_files("t", "one")["a"]
+    content, beside = path.read_bytes(), path.with_suffix(".json").read_bytes()
+    keep.keep("t")
+    path.write_bytes(content)
+    path.with_suffix(".json").write_bytes(beside)
+    with pytest.raises(ValueError, match="a.csv must be new, and .*one.runs.json holds that run"):
+        keep.keep("t")
+    assert path.read_bytes() == content and len(rows.load(path)[0]) == 2
+
+
 @pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize("part", ["rows", "manifest"])
 def test_what_does_not_belong_together_is_refused(plan, kept, part):

@@ -3,8 +3,21 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from study.style import TRAINER_COLOUR, attack_name, column_name, line_style, named_values
+from study.style import (
+    BLUE,
+    GREY,
+    TRAINER_COLOUR,
+    TRAINER_NAME,
+    VERMILION,
+    attack_name,
+    column_name,
+    line_style,
+    named_values,
+)
 
+# Told apart without colour too.
+MARK = {"first_order": "o", "uniform": "s", "direct_search": "^"}
+SHADE = {"first_order": BLUE, "uniform": GREY, "direct_search": VERMILION}
 INTERVALS = (
     "drop of the ACR, % (95 % intervals: thick over victims,\nthin over victims and test points)"
 )
@@ -46,6 +59,36 @@ def _draw_cell(axis, y, cell, colour):
     axis.plot(wide, [y, y], lw=1, color=colour)
     axis.plot(narrow, [y, y], lw=4, alpha=0.5, color=colour)
     axis.plot(100 * cell["drop"], y, "o", ms=5, color=colour)
+
+
+def forest_figure(table, threshold=0.3):
+    """The drop in each setting of trainer and noise, an attack a mark, with the wide interval.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As :func:`study.drops.drop_table` returns, with trainer, sigma and attack.
+    threshold : float
+        Drawn as a dotted line.
+    """
+    settings = list(dict.fromkeys(zip(table["trainer"], table["sigma"])))
+    attacks = [name for name in MARK if name in set(table["attack"])]
+    figure, axis = plt.subplots(figsize=(6, 1.4 + 0.5 * len(settings)))
+    for place, attack in enumerate(attacks):
+        lines = table[table["attack"] == attack]
+        y = [settings.index(cell) for cell in zip(lines["trainer"], lines["sigma"])]
+        offset = 0.22 * (place - (len(attacks) - 1) / 2)
+        bars = {"fmt": MARK[attack], "color": SHADE[attack], "ms": 5, "lw": 1}
+        spots = 100 * lines["drop"], np.add(y, offset)
+        axis.errorbar(*spots, xerr=drop_bars(lines), label=attack_name(attack), **bars)
+    axis.axvline(0, color="0.8", lw=1, zorder=0)
+    axis.axvline(100 * threshold, color="0.5", lw=1, ls=":", zorder=0)
+    names = [f"{TRAINER_NAME[trainer]}, σ = {sigma:g}" for trainer, sigma in settings]
+    axis.set_yticks(range(len(settings)), names)
+    axis.set(xlabel="drop of the ACR, %", ylim=(len(settings) - 0.5, -0.5))
+    axis.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1), ncol=3)
+    figure.tight_layout()
+    return figure
 
 
 def _names(table, label):
