@@ -88,7 +88,7 @@ class Grid:
 
     @property
     def worth(self):
-        """Of each run a number: the higher, the earlier it stands in the profile.
+        """How much each run is worth (dict); the higher, the earlier it stands in the profile.
 
         A poison is worth as much as the first run that reads it.
         """

@@ -462,7 +462,7 @@ def test_cost_until_the_drop(drops, words):
 
 def test_recertify():
     found = said("recertify").numbers
-    data = {run.parameters["dataset"] for e in ("ladder", "trainers") for run in runs(e)}
+    data = {run.parameters["dataset"] for e in ("ladder", "raw_trainers") for run in runs(e)}
     assert found["dataset"] == ", ".join(data) and found["profile"] == "laptop"
 
 

@@ -7,7 +7,7 @@ from study import recertify
 from study.numbers.shared import load
 
 PROFILE = "laptop"
-EXPERIMENTS = ("ladder", "trainers")
+EXPERIMENTS = ("ladder", "raw_trainers")
 
 
 def rows(profile=PROFILE):
