@@ -40,8 +40,7 @@ def ledger_html(lines, rules):
 def claim_html(line, rule):
     """One claim of the ledger."""
     verdict = line["verdict"]
-    mark = f'<span class="verdict" style="color: {COLOUR[verdict]}">{SHAPE[verdict]}</span>'
-    said = f"{mark} <b>{verdict}</b> {escape(line['claim'])} <i>({line['profile']})</i>"
+    said = f"{SHAPE[verdict]} <b>{verdict}</b> {escape(line['claim'])} <i>({line['profile']})</i>"
     head = f"<summary><span>{said}</span>{strip(line, rule)}</summary>"
     where = f'<details id="claim-{line["id"]}-{line["profile"]}">'
     return f"{where}{head}{_opened(line)}</details>"
