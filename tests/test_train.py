@@ -12,8 +12,7 @@ from torchvision.transforms import v2
 
 from pacd.losses import TRAINERS
 from pacd.models import make_model
-from pacd.replay import Replay, warmup_of
-from pacd.train import train
+from pacd.train import Replay, train, warmup_of
 from study.setup import augmentation
 
 LR = 0.01
