@@ -43,7 +43,8 @@ def of_ladder(rows):
 def of_trainers(rows):
     """The other robust trainers under the poison made against Gaussian augmentation."""
     drops = drop_table(rows, ["trainer"]).set_index("trainer")
-    return {name: percent(drops.loc[name]) for name in ("smoothadv", "macer")}
+    found = {name: percent(drops.loc[name]) for name in ("smoothadv", "macer")}
+    return found | {"others_seeds": str(drops["seeds"].max())}
 
 
 def of_layers(rows):

@@ -4,6 +4,7 @@ from study.drops import CELL, above_zero, drop_table, in_order_of_trainers, verd
 from study.figures.drops import forest_figure
 from study.numbers.shared import accuracies, load
 from study.tables import show_drops
+from study.theory import radius_cap
 
 PROFILE = "raw"
 EXPERIMENTS = ("trainers",)
@@ -20,13 +21,14 @@ def drops(profile=PROFILE, against="none"):
 
 def numbers(profile=PROFILE):
     """What the page says (dict of text)."""
-    table, further = drops(profile), drops(profile, CONTROL)
+    rows, table, further = load(profile, "trainers"), drops(profile), drops(profile, CONTROL)
     ours = table[table["attack"] == "first_order"]
     beyond = further[further["attack"] == "first_order"]
     return {
         "verdict": verdict(profile, "trainers", ours, 0.3),
         "beyond": above_zero(beyond),
-        **of_accuracy(load(profile, "trainers")),
+        "cap": f"{radius_cap(1, rows['n'].max(), rows['alpha'].max()):.2f}",
+        **of_accuracy(rows),
     }
 
 
