@@ -7,11 +7,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from pacd.counts import lower_bound
 from study import looks
 from study.figures.draws import draws_figure
 from study.intervals import acr, certified_accuracy, recertify
-from study.numbers.shared import BENCHMARKS, load
+from study.numbers.shared import BENCHMARKS, cap, load
 from study.predict import predict_acr
 from study.tables import without_index
 
@@ -58,11 +57,6 @@ def numbers(profile=PROFILE):
     for side, of in rows(profile).items():
         found |= {f"{SIDES[side]}_{name}": text for name, text in of_draws(of).items()}
     return found | {"cap_1000": cap(1000), "cap_2000": cap(2000), "cap_100000": cap(MOST)}
-
-
-def cap(n, alpha=0.001):
-    """The largest radius that n draws can certify, in units of sigma."""
-    return f"{norm.ppf(lower_bound(n, n, alpha)):.2f}"
 
 
 def of_speed(table, changed):

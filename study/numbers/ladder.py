@@ -15,6 +15,7 @@ from study.figures.drops import drop_figure
 from study.figures.patterns import pattern_figure, shortcut_figure
 from study.numbers.shared import (
     accuracies,
+    cap,
     load,
     mean_votes,
     pattern,
@@ -26,7 +27,6 @@ from study.numbers.shared import (
 )
 from study.style import attack_name, control_name
 from study.tables import show_drops
-from study.theory import radius_cap
 
 PROFILE = "laptop"
 EXPERIMENTS = ("ladder",)
@@ -39,7 +39,7 @@ def numbers(profile=PROFILE):
     rows, drops = load(profile, "ladder"), rungs(profile, "ladder")
     return {
         "eps": f"{rows['eps_linf'].max():g}",
-        "cap": f"{radius_cap(1, rows['n'].max(), rows['alpha'].max()):.2f}",
+        "cap": cap(rows["n"].max(), rows["alpha"].max()),
         **of_controls(rows, drops),
         **of_accuracy(rows),
         **of_search(grid.load(profile)),

@@ -10,7 +10,7 @@ from study.claims import CLAIMS
 from study.drops import drop_table, fall_of_accuracy, mean_lengths
 from study.predict import predict_acr
 from study.results import ROOT
-from study.tables import points
+from study.theory import radius_cap
 
 CHOSEN_CLASS = 8  # on which the attack's settings were chosen
 SHORTCUT = ROOT / "data" / "results" / "shortcut"
@@ -76,10 +76,9 @@ def share_of(votes, victim, images, strength, digits=0):
     return f"{100 * votes[victim, images, strength]:.{digits}f}"
 
 
-def fall_for(rows, attack, trainer="gaussian"):
-    """Fall of the target class's accuracy without noise, in points, with its interval, as text."""
-    sides = rows[rows["attack"].isin(["none", attack]) & (rows["trainer"] == trainer)]
-    return points(fall_of_accuracy(sides).iloc[0])
+def cap(n, alpha=0.001):
+    """The largest radius that n draws can certify, in units of sigma, as text."""
+    return f"{radius_cap(1, n, alpha):.2f}"
 
 
 def claim(name):

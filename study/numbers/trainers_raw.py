@@ -2,9 +2,8 @@
 
 from study.drops import CELL, above_zero, drop_table, in_order_of_trainers, verdict
 from study.figures.drops import forest_figure
-from study.numbers.shared import accuracies, load
+from study.numbers.shared import accuracies, cap, load
 from study.tables import show_drops
-from study.theory import radius_cap
 
 PROFILE = "raw"
 EXPERIMENTS = ("trainers",)
@@ -27,7 +26,7 @@ def numbers(profile=PROFILE):
     return {
         "verdict": verdict(profile, "trainers", ours, 0.3),
         "beyond": above_zero(beyond),
-        "cap": f"{radius_cap(1, rows['n'].max(), rows['alpha'].max()):.2f}",
+        "cap": cap(rows["n"].max(), rows["alpha"].max()),
         **of_accuracy(rows),
     }
 
