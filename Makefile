@@ -1,5 +1,5 @@
 # make book   run the smoke profile and build the book      make study PROFILE=laptop EXPERIMENT=ladder   run a profile, or a part
-# make test   run the tests                                 make lock                                     renew requirements.lock
+# make test   run the profile trial, and the tests          make lock                                     renew requirements.lock
 # make mutants   plant faults, each of which a test must find; about ten minutes
 PYTHON ?= python3
 PROFILE ?= smoke
@@ -14,6 +14,7 @@ book study: .venv/installed
 	@$(if $(filter book,$@),echo "The book: $(CURDIR)/book/_build/html/index.html",echo "The rows: $(CURDIR)/data/results/$(PROFILE)")
 
 test: .venv/installed
+	@python -m study.run study --profile trial --cores $(CORES)
 	python -m pytest -n auto --dist loadfile
 
 mutants: .venv/installed
@@ -40,4 +41,4 @@ lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 --no-annotate --no-header --quiet --output-file requirements.lock
 
 clean:
-	rm -rf book/_build book/runs data/executed data/checkpoints data/results/smoke data/poison/smoke .snakemake
+	rm -rf book/_build book/runs data/executed data/checkpoints data/results/smoke data/results/trial data/poison/smoke data/poison/trial .snakemake

@@ -47,7 +47,7 @@ def places(notebook):
 def results(*patterns):
     """Files that the book reads, but for what is made here or belongs to the reader."""
     found = [path for pattern in patterns for path in Path("data").glob(pattern)]
-    ours = {PROFILE, "audit", "local"}
+    ours = {PROFILE, "trial", "audit", "local"}
     return [str(path) for path in found if not ours & set(path.parts)]
 
 

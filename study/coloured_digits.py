@@ -1,7 +1,7 @@
 """Real digits as colour images of CIFAR-10's shape: ``python -m study.coloured_digits OUT.npz``.
 
 They are the 1,797 digits of 8 by 8 pixels that come with scikit-learn, four times enlarged, each in
-a colour of its own on another: what the smoke profile runs CIFAR-10's networks on, as it downloads
+a colour of its own on another: what the profile trial runs CIFAR-10's networks on, as it downloads
 no data.
 """
 
