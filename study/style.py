@@ -21,7 +21,8 @@ PALETTE = (BLACK, BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, YELLOW)
 # One colour for a trainer everywhere.
 TRAINER_COLOUR = dict(zip(TRAINERS, itertools.cycle(PALETTE)))
 # Clean is solid, PACD dashed, a control dotted: told apart without colour too.
-ATTACK_STYLE = {"none": "-", "first_order": "--"}
+ATTACK_STYLE = {"none": "-", "first_order": "--", "direct_search": "-."}
+ATTACK_COLOUR = {"none": BLACK, "first_order": BLUE, "direct_search": VERMILION}
 
 ATTACK_NAME = {
     "none": "clean",
@@ -66,6 +67,11 @@ plt.rcParams.update(
 def line_style(attack):
     """Matplotlib's line style of an attack."""
     return ATTACK_STYLE.get(attack, ":")
+
+
+def attack_colour(attack):
+    """The colour of an attack; controls stand in the background."""
+    return ATTACK_COLOUR.get(attack, GREY)
 
 
 def attack_name(attack):

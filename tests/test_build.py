@@ -91,10 +91,12 @@ def test_clean_victims_that_are_still_to_be_made_leave_no_page_out(build, monkey
         found, missing = whole(profile, experiment)
         return (found[found["attack"] == "none"], 1) if experiment == part else (found, missing)
 
+    parts = {"fidelity": "experiments/published", "trainers": "experiments/trainers"}
     for part, unready in (("fidelity", False), ("trainers", True)):
+        page = parts[part]
         monkeypatch.setattr(
             build.grid,
             "rows",
             lambda profile, experiment, part=part: rows(profile, experiment, part),
         )
-        assert build.unready("experiments/trainers") == unready
+        assert build.unready(page) == unready

@@ -79,7 +79,7 @@ def test_a_forest_has_a_line_for_each_setting_and_a_mark_for_each_attack(rows):
 def test_curve_falls_at_the_radius_of_its_points(rows):
     """Every clean point has radius 1.0, 1.1 or 1.2, so at 1.05 two of three victims are left."""
     (axis,) = curves.curve_figure(rows).axes
-    clean = next(line for line in lines(axis) if line.get_label() == "GA, clean")
+    clean = next(line for line in lines(axis) if line.get_label() == "clean")
     at = dict(zip(np.round(clean.get_xdata(), 4), clean.get_ydata()))
     assert at[0.0] == 1 and at[1.05] == pytest.approx(2 / 3) and at[1.25] == 0
     assert clean.get_linestyle() == "-"
@@ -160,3 +160,18 @@ def test_draws_are_drawn_by_their_way_under_the_cap():
     assert cap[0, 0] == pytest.approx(900) and cap[-1, 0] == pytest.approx(4000)
     assert cap[-1, 1] == pytest.approx(norm.ppf(0.001 ** (1 / 4000)))
     assert two.get_title("left") == "poisoned"
+
+
+def test_threat_draws_balls_to_one_scale():
+    images = [np.zeros((4, 4)), np.ones((4, 4))]
+    *_, axis = patterns.threat_figure(images, 0.9, 0.3).axes
+    assert [ball.radius for ball in axis.patches] == [0.9, 0.3]
+    assert {text.get_text() for text in axis.texts} == {"clean: 0.90", "poisoned: 0.30"}
+    assert axis.get_aspect() == 1
+
+
+def test_parts_of_a_change_fill_its_bar():
+    shares = pd.DataFrame({"shift": [0.5, 0.2], "pattern": [0.3, 0.2], "own": [0.2, 0.6]})
+    (axis,) = patterns.parts_figure(shares.set_axis(["a", "b"])).axes
+    ends = {round(bar.get_x() + bar.get_width()) for bar in axis.containers[-1]}
+    assert ends == {100} and len(axis.containers) == 3

@@ -1,10 +1,14 @@
-"""Certified accuracy against radius, and the distribution of p_A that it is made of."""
+"""Certified accuracy against radius, each victim's ACR, and how sure the votes are."""
+
+import itertools
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from study.intervals import certified_accuracy, mean_interval, probit_p
-from study.style import ATTACK_STYLE, TRAINER_COLOUR, TRAINER_NAME, attack_name, line_style
+from study.intervals import certified_accuracy, mean_interval
+from study.style import TRAINER_COLOUR, TRAINER_NAME, attack_colour, attack_name, line_style
+
+SIDES = ("none", "first_order")
 
 
 def band(axis, x, interval, colour):
@@ -22,55 +26,28 @@ def curves(axis, rows, radii, **line):
 
 
 def curve_figure(rows):
-    """Certified accuracy against radius, a panel a sigma, a colour a trainer, a style an attack."""
+    """Certified accuracy against radius, a panel a trainer and sigma, a line an attack."""
+    trainers = [name for name in TRAINER_COLOUR if name in set(rows["trainer"])]
     sigmas = sorted(rows["sigma"].unique())
-    size = (max(6, 4 * len(sigmas)), 3.6)
-    figure, axes = plt.subplots(1, len(sigmas), figsize=size, squeeze=False, sharey=True)
-    for axis, sigma in zip(axes[0], sigmas):
-        _curve_panel(axis, rows[rows["sigma"] == sigma], np.linspace(0, 3.0 * sigma, 121))
-        if len(sigmas) > 1:
-            axis.set_title(f"σ = {sigma:g}", loc="left")
-    axes[0, 0].set_ylabel("certified accuracy\nof the target class")
-    axes[0, -1].legend(frameon=False)
-    figure.tight_layout()
+    size = (6, 1.4 + 1.8 * len(trainers)) if len(sigmas) > 1 else (6, 3.6)
+    options = {"figsize": size, "layout": "constrained", "squeeze": False}
+    figure, axes = plt.subplots(len(trainers), len(sigmas), sharey=True, sharex="col", **options)
+    for (trainer, sigma), axis in zip(itertools.product(trainers, sigmas), axes.flat):
+        panel = rows[(rows["trainer"] == trainer) & (rows["sigma"] == sigma)]
+        _curve_panel(axis, panel, np.linspace(0, 3.0 * sigma, 121))
+        axis.set_title(f"{TRAINER_NAME[trainer]}, σ = {sigma:g}", loc="left", fontsize=11)
+    figure.supylabel("certified accuracy of the class", fontsize=11)
+    figure.supxlabel("radius (pixel units, L2)", fontsize=11)
+    handles = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, frameon=False, ncol=2, loc="outside upper center")
     return figure
 
 
 def _curve_panel(axis, rows, radii):
-    for (trainer, attack), table in rows.groupby(["trainer", "attack"]):
-        style = {"color": TRAINER_COLOUR[trainer], "ls": line_style(attack)}
-        name = f"{TRAINER_NAME[trainer]}, {attack_name(attack)}"
-        curves(axis, table, radii, label=name, **style)
-    axis.set(xlabel="radius (pixel units, L2)", ylim=(0, 1), xlim=(0, radii[-1]))
-
-
-def probit_figure(rows):
-    """Distribution of p_A on the probit scale, one panel a trainer.
-
-    The radius is sigma times this number where the guess is right.
-    """
-    trainers = [name for name in TRAINER_COLOUR if name in set(rows["trainer"])]
-    size = (6, 1.9 * len(trainers) + 0.5)
-    figure, axes = plt.subplots(len(trainers), 1, figsize=size, squeeze=False, sharex=True)
-    for axis, trainer in zip(axes[:, 0], trainers):
-        _probit_panel(axis, rows[rows["trainer"] == trainer], trainer)
-    axes[-1, 0].set_xlabel("estimated $p_A$, probit scale (standard deviations)")
-    figure.tight_layout()
-    return figure
-
-
-def _probit_panel(axis, rows, trainer):
-    from seaborn import ecdfplot  # here, as only one page waits for its import
-
-    right = rows["guess"] == rows["label"]
-    left_of_axis = -0.1  # where points with a wrong guess are counted
-    rows = rows.assign(z=np.where(right, probit_p(rows), left_of_axis))
-    for attack, side in rows.groupby("attack", sort=False):
-        name = f"{TRAINER_NAME[trainer]}, {attack_name(attack)}"
-        style = {"color": TRAINER_COLOUR[trainer], "ls": line_style(attack), "label": name}
-        ecdfplot(side["z"], ax=axis, **style)
-    axis.set(ylabel="share of points\nat or below", ylim=(0, 1), xlim=(0, None))
-    axis.legend(frameon=False, fontsize=9)
+    for attack, table in rows.groupby("attack", sort=False):
+        style = {"color": attack_colour(attack), "ls": line_style(attack)}
+        curves(axis, table, radii, label=attack_name(attack), **style)
+    axis.set(ylim=(0, 1), xlim=(0, radii[-1]))
 
 
 def resistance_figure(rows):
@@ -80,7 +57,7 @@ def resistance_figure(rows):
     colours = {"certified": TRAINER_COLOUR["gaussian"], "under attack": "0.4"}
     tables = {"certified": rows, "under attack": under_attack(rows)}
     for kind, table in tables.items():
-        for attack in ATTACK_STYLE:
+        for attack in SIDES:
             style = {"color": colours[kind], "ls": line_style(attack)}
             name = f"{attack_name(attack)}, {kind}"
             curves(axis, table[table["attack"] == attack], radii, label=name, **style)
@@ -116,7 +93,7 @@ def votes_figure(rows):
     """Distribution of the share of draws that predict the true class, clean and poisoned."""
     figure, axis = plt.subplots(figsize=(6, 3.2))
     share = rows[f"count_{rows['label'].iloc[0]}"] / rows["n"].replace(0, np.nan)
-    for attack in ATTACK_STYLE:
+    for attack in SIDES:
         values = np.sort(share[rows["attack"] == attack].dropna())
         heights = np.arange(1, len(values) + 1) / len(values)
         style = {"ls": line_style(attack), "color": TRAINER_COLOUR["gaussian"]}

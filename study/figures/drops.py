@@ -4,11 +4,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from study.style import (
-    BLUE,
-    GREY,
     TRAINER_COLOUR,
     TRAINER_NAME,
-    VERMILION,
+    attack_colour,
     attack_name,
     column_name,
     line_style,
@@ -17,7 +15,6 @@ from study.style import (
 
 # Told apart without colour too.
 MARK = {"first_order": "o", "uniform": "s", "direct_search": "^"}
-SHADE = {"first_order": BLUE, "uniform": GREY, "direct_search": VERMILION}
 INTERVALS = (
     "drop of the ACR, % (95 % intervals: thick over victims,\nthin over victims and test points)"
 )
@@ -78,7 +75,7 @@ def forest_figure(table, threshold=0.3):
         lines = table[table["attack"] == attack]
         y = [settings.index(cell) for cell in zip(lines["trainer"], lines["sigma"])]
         offset = 0.22 * (place - (len(attacks) - 1) / 2)
-        bars = {"fmt": MARK[attack], "color": SHADE[attack], "ms": 5, "lw": 1}
+        bars = {"fmt": MARK[attack], "color": attack_colour(attack), "ms": 5, "lw": 1}
         spots = 100 * lines["drop"], np.add(y, offset)
         axis.errorbar(*spots, xerr=drop_bars(lines), label=attack_name(attack), **bars)
     axis.axvline(0, color="0.8", lw=1, zorder=0)
@@ -86,7 +83,7 @@ def forest_figure(table, threshold=0.3):
     names = [f"{TRAINER_NAME[trainer]}, σ = {sigma:g}" for trainer, sigma in settings]
     axis.set_yticks(range(len(settings)), names)
     axis.set(xlabel="drop of the ACR, %", ylim=(len(settings) - 0.5, -0.5))
-    axis.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1), ncol=3)
+    axis.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.4, 1), ncol=3)
     figure.tight_layout()
     return figure
 

@@ -5,9 +5,36 @@ import numpy as np
 
 from study.figures.curves import band
 from study.intervals import mean_interval
-from study.style import TRAINER_COLOUR
+from study.style import BLACK, BLUE, GREY, ORANGE, TRAINER_COLOUR
 
+PART_NAME = {"shift": "one brightness", "pattern": "one pattern", "own": "the image's own"}
+PART_COLOUR = {"shift": ORANGE, "pattern": BLUE, "own": GREY}
 GREY_LEVELS = {"cmap": "gray", "vmin": 0, "vmax": 1}
+
+
+def threat_figure(images, before, after):
+    """A training image, the same as poison, and the mean certified balls before and after.
+
+    Parameters
+    ----------
+    images : sequence of two arrays of shape (H, W)
+        Original and poison, pixel units.
+    before, after : float
+        ACR of clean and of poisoned victims, pixel units; the balls are drawn to one scale.
+    """
+    figure, axes = plt.subplots(1, 3, figsize=(6, 2.3), layout="constrained")
+    for axis, image, title in zip(axes, images, ("training image", "as poison")):
+        axis.imshow(image, **GREY_LEVELS)
+        axis.set_title(title, fontsize=11)
+    for radius, colour, name in ((before, BLACK, "clean"), (after, BLUE, "poisoned")):
+        axes[2].add_patch(plt.Circle((0, 0), radius, fill=False, color=colour, lw=2))
+        axes[2].text(0, radius, f"{name}: {radius:.2f}", ha="center", va="bottom", color=colour)
+    edge = 1.25 * before
+    axes[2].set(xlim=(-edge, edge), ylim=(-edge, edge), aspect="equal")
+    axes[2].set_title("certified radius", fontsize=11)
+    for axis in axes:
+        axis.set_axis_off()
+    return figure
 
 
 def pattern_figure(patterns, eps):
@@ -20,14 +47,35 @@ def pattern_figure(patterns, eps):
     eps : float
         End of the scale, pixel units.
     """
-    size = (3 * len(patterns) + 1, 3)
-    options = {"figsize": size, "layout": "constrained", "squeeze": False}
-    figure, axes = plt.subplots(1, len(patterns), **options)
+    columns = min(2, len(patterns))
+    lines = -(-len(patterns) // columns)
+    options = {"figsize": (6, 2.7 * lines), "layout": "constrained", "squeeze": False}
+    figure, axes = plt.subplots(lines, columns, **options)
+    for axis in axes.flat:
+        axis.set_axis_off()
     for axis, (name, pattern) in zip(axes.flat, patterns.items()):
         image = axis.imshow(pattern, cmap="PuOr", vmin=-eps, vmax=eps)
         axis.set_title(name, fontsize=11)
-        axis.set_axis_off()
     figure.colorbar(image, ax=axes, label="mean change (pixel units)", shrink=0.8)
+    return figure
+
+
+def parts_figure(shares):
+    """What each poison's squared change is made of, a bar each.
+
+    Parameters
+    ----------
+    shares : DataFrame
+        Shares (columns ``shift``, ``pattern``, ``own``) by the poison's name.
+    """
+    figure, axis = plt.subplots(figsize=(6, 1.3 + 0.45 * len(shares)), layout="constrained")
+    left = np.zeros(len(shares))
+    for name, colour in PART_COLOUR.items():
+        axis.barh(shares.index, 100 * shares[name], left=left, color=colour, label=PART_NAME[name])
+        left += 100 * shares[name]
+    axis.invert_yaxis()
+    axis.set(xlabel="share of the squared change, %", xlim=(0, 100))
+    figure.legend(frameon=False, ncol=3, loc="outside upper center", fontsize=10)
     return figure
 
 

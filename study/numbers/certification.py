@@ -14,7 +14,7 @@ from study.numbers.shared import BENCHMARKS, cap, load
 from study.predict import predict_acr
 from study.tables import without_index
 
-PROFILE = "raw"
+PROFILE = "laptop"
 EXPERIMENTS = ("draws",)
 MOST = 100_000
 DRAWS = (1000, 2000, 5000, 10_000, 20_000, 50_000, MOST)

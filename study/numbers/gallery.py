@@ -47,6 +47,11 @@ class Gallery:
         original, poison = self.pairs
         return 255 * (poison - original)
 
+    def example(self):
+        """The pair with the median SSIM, two arrays (H, W), pixel units."""
+        ranked = np.argsort(ssim(*self.pairs))
+        return [images[ranked[len(ranked) // 2], 0] for images in self.pairs]
+
     @property
     def radii(self):
         """Radii of clean and of poisoned victims, tables of victim seeds and test points."""

@@ -1,50 +1,44 @@
 """The front page."""
 
-from study.drops import drop_table, further_drop, headline, of_attack, percent, strongest_control
-from study.figures.curves import curve_figure
-from study.numbers import claims
-from study.numbers.shared import accuracies, load
-from study.style import control_name
+from study.drops import drop_table, further_drop, headline, of_attack, percent
+from study.figures.drops import forest_figure
+from study.figures.patterns import threat_figure
+from study.numbers import claims, gallery, trainers
+from study.numbers.shared import load
 
 PROFILE = "laptop"
-EXPERIMENTS = ("ladder", "raw_trainers", "first_layer")
+EXPERIMENTS = ("trainers", "first_layer")
+
+
+def first_setting(profile):
+    """The rows of Gaussian augmentation at sigma 0.5 (DataFrame)."""
+    rows = load(profile, "trainers")
+    return rows[(rows["trainer"] == "gaussian") & (rows["sigma"] == 0.5)]
 
 
 def numbers(profile=PROFILE):
     """What the front page says (dict of text)."""
-    rows = load(profile, "ladder")
+    rows = first_setting(profile)
     return {
         **headline(rows),
-        **accuracies(rows, "first_order"),
         "train_size": f"{rows['train_size'].iloc[0]:,.0f}",
-        **of_ladder(rows),
-        **of_trainers(load(profile, "raw_trainers")),
+        **of_control(rows),
         **of_layers(load(profile, "first_layer")),
         **of_claims(claims.ledger()),
     }
 
 
-def of_ladder(rows):
-    """PACD beside its controls."""
-    drops = drop_table(rows, ["trainer", "crafting_trainer"])
-    best = strongest_control(drops)
-    beyond = further_drop(rows, "first_order", best)
+def of_control(rows):
+    """PACD beside a bright class."""
+    beyond = further_drop(rows, "first_order", "uniform")
     return {
-        "best": control_name(best),
-        "control": percent(of_attack(drops, best)),
+        "uniform": percent(of_attack(drop_table(rows), "uniform")),
         "beyond": percent(beyond),
-        "search_beyond": percent(further_drop(rows, "direct_search", best)),
+        "search_beyond": percent(further_drop(rows, "direct_search", "uniform")),
         "needed": "Most of that needs no"
         if beyond["low"] > 0
         else "None of that was shown to need",
     }
-
-
-def of_trainers(rows):
-    """The other robust trainers under the poison made against Gaussian augmentation."""
-    drops = drop_table(rows, ["trainer"]).set_index("trainer")
-    found = {name: percent(drops.loc[name]) for name in ("smoothadv", "macer")}
-    return found | {"others_seeds": str(drops["seeds"].max())}
 
 
 def of_layers(rows):
@@ -64,7 +58,14 @@ def of_claims(lines):
     return found
 
 
-def curves(profile=PROFILE):
-    """Clean victims, those of PACD and those of the uniform control."""
-    rows = load(profile, "ladder")
-    return curve_figure(rows[rows["attack"].isin(["none", "uniform", "first_order"])])
+def threat(profile=PROFILE):
+    """A digit, the same as poison, and the certified balls of clean and of poisoned victims."""
+    digits = gallery.opened(gallery.PROFILE)
+    facts = drop_table(first_setting(profile), ["attack"])
+    ours = of_attack(facts, "first_order")
+    return threat_figure(digits.example(), ours["ACR clean"], ours["ACR poisoned"])
+
+
+def forest(profile=PROFILE):
+    """The drop in each setting, by PACD, by the control and by direct search."""
+    return forest_figure(trainers.drops(profile))

@@ -12,26 +12,13 @@ from study.drops import (
     strongest_control,
 )
 from study.figures.drops import drop_figure
-from study.figures.patterns import pattern_figure, shortcut_figure
-from study.numbers.shared import (
-    accuracies,
-    cap,
-    load,
-    mean_votes,
-    pattern,
-    predicted_acrs,
-    predicted_drop,
-    rungs,
-    share_of,
-    shortcut,
-)
-from study.style import attack_name, control_name
+from study.numbers.shared import accuracies, cap, load, predicted_acrs, predicted_drop, rungs
+from study.style import control_name
 from study.tables import show_drops
 
 PROFILE = "laptop"
 EXPERIMENTS = ("ladder",)
 ATTACKS = ("first_order", "direct_search")
-VOTES = "raw_pixels"  # of the file of votes
 
 
 def numbers(profile=PROFILE):
@@ -43,7 +30,6 @@ def numbers(profile=PROFILE):
         **of_controls(rows, drops),
         **of_accuracy(rows),
         **of_search(grid.load(profile)),
-        **of_votes(),
         **of_more_draws(rows),
     }
 
@@ -87,17 +73,6 @@ def short_victims(patterns):
     return trained
 
 
-def of_votes():
-    """Noisy votes for the target class without and with the search's mean change."""
-    votes = mean_votes(VOTES)
-    return {
-        "others_1": share_of(votes, "poisoned", "others", 1, digits=1),
-        "target_0": share_of(votes, "poisoned", "target", 0),
-        "target_1": share_of(votes, "poisoned", "target", 1),
-        "clean_0": share_of(votes, "clean", "target", 0),
-    }
-
-
 def of_more_draws(rows):
     """Drops as they would be with 100,000 draws, a prediction."""
     acrs = predicted_acrs(rows, ("none", *ATTACKS))
@@ -115,14 +90,3 @@ def rungs_figure(profile=PROFILE):
 def rungs_table(profile=PROFILE):
     """The same in numbers."""
     return show_drops(rungs(profile, "ladder"), ["attack", "l2"])
-
-
-def patterns_figure(profile=PROFILE):
-    """The mean change of direct search."""
-    patterns = {attack_name("direct_search"): pattern(VOTES)}
-    return pattern_figure(patterns, load(profile, "ladder")["eps_linf"].max())
-
-
-def votes_figure():
-    """What that pattern does to votes."""
-    return shortcut_figure(shortcut(VOTES))

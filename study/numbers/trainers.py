@@ -1,54 +1,53 @@
 """Three robust trainers at three noise levels."""
 
-from study.drops import drop_table, headline, in_order_of_trainers, verdict
-from study.figures.curves import curve_figure, probit_figure
-from study.figures.drops import drop_figure
+from study.drops import CELL, above_zero, drop_table, headline, in_order_of_trainers, verdict
+from study.figures.curves import curve_figure
+from study.figures.drops import forest_figure
 from study.intervals import point_at_cap
-from study.numbers.shared import claim, load, predicted_acrs, predicted_drop
-from study.predict import predict_acr
-from study.statistics import published
-from study.tables import show_beyond, show_drops, show_published
+from study.numbers.shared import accuracies, cap, load, predicted_acrs, predicted_drop
+from study.tables import show_beyond, show_drops
 
 PROFILE = "laptop"
-EXPERIMENTS = ("trainers", "fidelity")
+EXPERIMENTS = ("trainers",)
+CONTROL, ATTACKS = "uniform", ("first_order", "direct_search")
 
 
-def drops(profile=PROFILE):
-    """The drop in each setting of trainer and noise (DataFrame)."""
-    return in_order_of_trainers(drop_table(load(profile, "trainers")))
+def drops(profile=PROFILE, against="none"):
+    """The drop by each attack in each setting of trainer and noise (DataFrame)."""
+    rows = load(profile, "trainers")
+    if against != "none":
+        rows = rows[rows["attack"] != "none"]
+    return in_order_of_trainers(drop_table(rows, [*CELL, "attack"], against))
 
 
 def numbers(profile=PROFILE):
     """What the page says (dict of text)."""
     rows = load(profile, "trainers")
+    ours = of(drops(profile), "first_order")
+    lowest = ours[ours["trainer"] == "gaussian"]["sigma"].min()
     return {
-        "verdict": verdict(profile, "trainers", drops(profile), 0.3),
-        "below": below_published(rows),
-        **of_low_noise(rows),
+        "verdict": verdict(profile, "trainers", ours, 0.3),
+        **{attack: above_zero(of(drops(profile, CONTROL), attack)) for attack in ATTACKS},
+        "cap": cap(rows["n"].max(), rows["alpha"].max()),
+        **of_accuracy(rows),
+        **of_low_noise(rows[(rows["trainer"] == "gaussian") & (rows["sigma"] == lowest)]),
     }
 
 
-def fidelity():
-    """The published ACRs and their number of draws (dict)."""
-    return claim("fidelity")["options"]
+def of(table, attack):
+    """The lines of a table of drops that are about an attack."""
+    return table[table["attack"] == attack]
 
 
-def below_published(rows):
-    """Over what range the predicted ACRs of clean victims lie below the published ones."""
-    options = fidelity()
-    clean = rows[rows["attack"] == "none"].groupby(["trainer", "sigma"])
-    found = {
-        f"{trainer} {sigma:g}": predict_acr(side, options["n"], resamples=2).predicted_acr
-        for (trainer, sigma), side in clean
-    }
-    under = [1 - found[cell] / acr for cell, acr in options["published"].items()]
-    return f"{100 * min(under):.0f} to {100 * max(under):.0f}"
+def of_accuracy(rows):
+    """Accuracy of the class without noise in the first setting, in whole per cent."""
+    first = rows[(rows["trainer"] == "gaussian") & (rows["sigma"] == 0.5)]
+    return accuracies(first, "first_order")
 
 
-def of_low_noise(rows, trainer="gaussian"):
+def of_low_noise(rows):
     """What the cap of n hides at the lowest noise level."""
-    rows = rows[(rows["trainer"] == trainer) & (rows["sigma"] == rows["sigma"].min())]
-    clean = rows[rows["attack"] == "none"]
+    clean = of(rows, "none")
     acrs = predicted_acrs(rows, ("none", "first_order"))
     return {
         "low_sigma": f"{rows['sigma'].iloc[0]:g}",
@@ -62,13 +61,18 @@ def of_low_noise(rows, trainer="gaussian"):
 
 
 def trainers_figure(profile=PROFILE):
-    """The drop in each setting."""
-    return drop_figure(drops(profile), ["trainer", "sigma"])
+    """The drop in each setting, by PACD, by the control and by direct search."""
+    return forest_figure(drops(profile))
 
 
 def trainers_table(profile=PROFILE):
     """The same in numbers."""
-    return show_drops(drops(profile), ["trainer", "sigma"])
+    return show_drops(drops(profile), ["trainer", "sigma", "attack"])
+
+
+def further_table(profile=PROFILE):
+    """What each attack takes off the ACR of the control's victims."""
+    return show_drops(drops(profile, CONTROL), ["trainer", "sigma", "attack"])
 
 
 def curves(profile=PROFILE):
@@ -78,17 +82,5 @@ def curves(profile=PROFILE):
 
 def beyond_table(profile=PROFILE):
     """What the ACR hides."""
-    return show_beyond(load(profile, "trainers"))
-
-
-def probits(profile=PROFILE, sigma=0.5):
-    """Distribution of p_A at one noise level."""
     rows = load(profile, "trainers")
-    return probit_figure(rows[rows["sigma"] == sigma])
-
-
-def fidelity_table(profile=PROFILE):
-    """Clean victims beside published ones."""
-    options = fidelity()
-    cells = published(load(profile, "fidelity"), ["trainer", "sigma"], **options)
-    return show_published(cells, options["published"])
+    return show_beyond(rows[rows["attack"].isin(["none", "first_order"])])
