@@ -18,7 +18,8 @@ import pytest
 import yaml
 
 from pacd.data import ROOT
-from study import grid, numbers
+from study import grid, headline, numbers
+from study.claims import LEDGER
 from study.numbers import shared
 from study.results import write_poison
 from study.rows import exist, load, manifest_of
@@ -224,11 +225,12 @@ def accuracies(selected, which="target"):
 
 
 def test_index():
-    assert number("index", "drop") == round(drop_of("ladder"))
+    cell = {"trainer": "gaussian", "sigma": 0.5}
+    assert number("index", "drop") == round(drop_of("trainers", **cell))
     centred = drop_of("first_layer", "uniform", normalisation="centred")
     assert number("index", "centred_uniform") == round(centred)
-    clean = radii(chosen("ladder", "none"))
-    poisoned = radii(chosen("ladder", "first_order"))
+    clean = radii(chosen("trainers", "none", **cell))
+    poisoned = radii(chosen("trainers", "first_order", **cell))
     clean = clean.loc[poisoned.index]
     assert number("index", "acr_clean") == pytest.approx(clean.to_numpy().mean(), abs=0.005)
     claims = json.loads((ROOT / "data" / "claims.json").read_text())
@@ -248,13 +250,6 @@ def test_ladder():
     assert number("experiments/ladder", "cap") == pytest.approx(2.46, abs=0.01)
 
 
-def test_ladder_votes():
-    votes = pd.read_csv(RESULTS / "shortcut" / "raw_pixels.csv")
-    shown = votes[(votes["victim"] == "poisoned") & (votes["images"] == "others")]
-    share = 100 * shown.loc[shown["strength"] == 1, "share"].mean()
-    assert number("experiments/ladder", "others_1") == pytest.approx(share, abs=0.05)
-
-
 @pytest.mark.parametrize("patterns, victims", [(2, 2), (3, 5), (24, 47), (64, 126)])
 def test_successive_halving(patterns, victims):
     """24 + 12 + 6 + 3 + 2, and the like."""
@@ -262,7 +257,7 @@ def test_successive_halving(patterns, victims):
 
 
 def test_trainers():
-    sigma = min(run.parameters["sigma"] for run in runs("trainers"))
+    sigma = min(run.parameters["sigma"] for run in chosen("trainers", "first_order"))
     cell = {"trainer": "gaussian", "sigma": sigma}
     page = "experiments/trainers"
     assert number(page, "low_sigma") == sigma
@@ -271,6 +266,16 @@ def test_trainers():
     wins = clean.apply(lambda row: row[f"count_{int(row['guess'])}"], axis=1)
     at_cap = (wins == clean["n"]) & (clean["prediction"] == clean["label"])
     assert number(page, "capped") == round(100 * at_cap.mean())
+
+
+def test_published():
+    lines = json.loads(LEDGER.read_text())
+    (cells,) = (ln["cells"] for ln in lines if ln["id"] == "fidelity" and ln["cells"])
+    near = sum(-0.03 < cell["low"] and cell["high"] < 0.03 for cell in cells)
+    page = "experiments/published"
+    assert said(page).numbers["near"] == f"{near} of {len(cells)}"
+    worst = max((cell["estimate"] for cell in cells), key=abs)
+    assert number(page, "worst") == round(100 * worst)
 
 
 def test_transfer():
@@ -427,7 +432,7 @@ def test_certification():
     ratio = value["speed", "ours, two million", "ratio"]
     assert number("certification", "many") == pytest.approx(ratio, abs=0.051)
     assert number("certification", "moved_mixed") == value["moved", "mixed", "moved"]
-    files = grid.rows_files("raw", "draws").values()
+    files = grid.rows_files("laptop", "draws").values()
     clean = [rows for rows, made in map(load, files) if made["parameters"]["poison_file"] is None]
     whole = pd.concat(clean)
     assert number("certification", "clean_acr") == pytest.approx(whole["radius"].mean(), abs=5.1e-4)
@@ -464,6 +469,15 @@ def test_recertify():
     found = said("recertify").numbers
     data = {run.parameters["dataset"] for e in ("ladder", "raw_trainers") for run in runs(e)}
     assert found["dataset"] == ", ".join(data) and found["profile"] == "laptop"
+
+
+def test_readme_shows_what_the_rows_say(tmp_path):
+    headline.draw(tmp_path / "new.svg")
+    new, shown = ((path).read_text() for path in (tmp_path / "new.svg", headline.PATH))
+    number = re.compile(r"-?\d+\.\d+")
+    assert number.sub("", new) == number.sub("", shown)
+    values = [np.array(number.findall(text), float) for text in (new, shown)]
+    np.testing.assert_allclose(*values, atol=0.01)  # points of 1/72 inch
 
 
 # ---- the smoke profile's pages, whose rows are not committed ----
