@@ -60,12 +60,14 @@ def main(arguments=None):
         lock = held(LOCK, " ".join([chosen.target, *config]))
     except (SettingsError, OSError) as error:
         return str(error)
-    command = ["snakemake", chosen.target, "--config", *config, "--cores", chosen.cores, *QUIETLY]
+    command = ["snakemake", chosen.target, "--config", *config, "--cores", chosen.cores]
     # A killed run leaves Snakemake's lock and half-known outputs behind.
-    if subprocess.run([*command, "--unlock"], pass_fds=[lock.fileno()]).returncode:
-        return "Snakemake's own lock could not be taken away."
+    unlock = [*command, *QUIETLY, "--unlock"]
+    done = subprocess.run(unlock, pass_fds=[lock.fileno()], capture_output=True, text=True)
+    if done.returncode:
+        return f"{done.stderr}\nSnakemake's own lock could not be taken away."
     signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl+C is Snakemake's; this waits for it
-    options = ["--keep-going", "--rerun-incomplete"]
+    options = ["--keep-going", "--rerun-incomplete", "--logger", "rich"]  # one bar on a terminal
     made = subprocess.run([*command, *options], pass_fds=[lock.fileno()]).returncode
     try:
         keep(chosen.profile)
