@@ -5,7 +5,7 @@ import os
 import re
 from pathlib import Path
 
-from study import grid
+from study import grid, named
 
 grid.check_config(config)
 PROFILE = config.get("profile", "smoke")
@@ -26,10 +26,11 @@ def sources(notebook):
 
 
 def files(parameters):
-    """The poison file that a run reads, and its data set where a rule makes it."""
+    """What a run reads: its poison file, its data set where a rule makes it, brought code."""
     poison = parameters.get("poison_file")
     coloured = parameters.get("dataset") == COLOURED
-    return [poison] * bool(poison) + [COLOURED] * coloured
+    code = [] if GRID.kept else map(str, named.sources(parameters).values())
+    return [poison] * bool(poison) + [COLOURED] * coloured + [*code]
 
 
 def parameters_of(place):
@@ -96,7 +97,7 @@ rule poison:
         run="[^/]+",
     input:
         sources("poison"),
-        lambda w: files({"dataset": GRID.poisons[w.run]["dataset"]}),
+        lambda w: files(GRID.poisons[w.run] | {"poison_file": None}),
     output:
         poison=f"data/poison/{PROFILE}/{{run}}.npz",
         manifest=f"data/poison/{PROFILE}/{{run}}.json",

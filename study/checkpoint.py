@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from pacd.data import ROOT
+from study import named
 from study.results import device_name, replacing
 
 FOLDER = ROOT / "data" / "checkpoints"
@@ -110,6 +111,8 @@ def checkpoint(settings, *data):
     chosen = settings.model_dump(exclude={"rows_file", "poison_file", "data_root"})
     run = [type(settings).__name__, chosen, [_digest(part) for part in data]]
     run += [method_hash(), torch.__version__, device_name(settings)]
+    if brought := named.hashes(chosen):
+        run.append(brought)
     name = hashlib.sha256(json.dumps(run).encode()).hexdigest()[:16]
     return Checkpoint(FOLDER / f"{name}.pt")
 

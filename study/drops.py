@@ -186,6 +186,6 @@ def _above(table, threshold):
 
 def in_order_of_trainers(table):
     """Lines by trainer, in the order in which trainers are named everywhere, and by sigma."""
-    order = list(TRAINER_NAME).index
+    order = list(dict.fromkeys([*TRAINER_NAME, *table["trainer"]])).index
     by_sigma = table.sort_values("sigma")
     return by_sigma.sort_values("trainer", key=lambda names: names.map(order), kind="stable")

@@ -330,9 +330,9 @@ def _name(kind, parameters, label, seed):
     defaults = NOTEBOOK_DEFAULTS[kind] | NAMED_WITHOUT
     chosen = {name: value for name, value in parameters.items() if value != defaults.get(name)}
     digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
-    dataset = re.sub(r"[^\w.-]", "_", Path(parameters["dataset"]).stem)
+    dataset = Path(parameters["dataset"]).stem
     parts = (dataset, parameters["trainer"], parameters["sigma"], label, seed, digest)
-    return "-".join(map(str, parts))
+    return re.sub(r"[^\w.-]", "_", "-".join(map(str, parts)))
 
 
 def _notebook_defaults(notebook):

@@ -21,6 +21,7 @@ from pydantic import (
 
 from pacd.data import DataError
 from pacd.poison_file import PoisonError
+from study import named
 from study.results import default_folder, unwritable
 from study.terminal import without_traceback
 
@@ -42,9 +43,19 @@ def one_of(names):
     return Annotated[str, allowed("one of " + ", ".join(names)), BeforeValidator(_known(names))]
 
 
-def _known(names):
+def one_named(table, *forms):
+    """A key of a table, or MODULE:FUNCTION of one of the forms of :mod:`study.named`."""
+    begins = " or ".join(f"({form})" for form in forms)
+    brought = f"MODULE:FUNCTION, whose parameters begin with {begins}, then options with defaults"
+    text = f"one of {', '.join(table)}, or {brought}"
+    return Annotated[str, allowed(text), BeforeValidator(_known(tuple(table), forms))]
+
+
+def _known(names, forms=()):
     def check(value):
-        if value not in names:
+        if forms and named.is_path(value):
+            named.function(value, {}, *forms)
+        elif value not in names:
             raise ValueError(_nearest(value, names))
         return value
 
@@ -258,7 +269,7 @@ def check_options(function, options, where, after=None):
 
 def _kind(parameter):
     annotation = parameter.annotation
-    if annotation is parameter.empty:
+    if annotation is parameter.empty or isinstance(annotation, str):
         annotation = type(parameter.default)
     if get_origin(annotation) is Literal:
         return one_of(get_args(annotation))

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Tag, ValidationError
 
 from pacd.losses import TRAINERS
+from study import named
 from study.parameters import SettingsError
 
 # Notebooks of runs beside the victims.
@@ -33,6 +34,13 @@ def _given(parameters):
 def _listed(blocks):
     """One block as a list of one; an empty list is refused as a block that is missing."""
     return (blocks or [None]) if isinstance(blocks, list) else [blocks]
+
+
+def _trainer(name):
+    """A built-in one or MODULE:FUNCTION, which is looked at when a run names it."""
+    if name not in TRAINERS and not named.is_path(name):
+        raise ValueError
+    return name
 
 
 Axes = Annotated[dict[str, Any], BeforeValidator(_given)]
@@ -81,7 +89,7 @@ class Profile(Part):
     data: Axes = {}
     victim: Axes = {}
     poison: Axes = {}
-    trainers: dict[Literal[tuple(TRAINERS)], Pair] = {}
+    trainers: dict[Annotated[str, BeforeValidator(_trainer)], Pair] = {}
     experiments: Annotated[dict[str, Blocks], BeforeValidator(_named)] = {}
 
 
@@ -131,11 +139,11 @@ def _sentence(error):
     """Where in the profile the error is, and what is wrong there."""
     loc, kind, given = error["loc"], error["type"], error["input"]
     place = [part for part in loc if isinstance(part, str) and part[0] not in "<["]
-    if kind == "value_error":
-        wrong = str(error["ctx"]["error"])
-    elif kind == "extra_forbidden" or loc[-1:] == ("[key]",):
+    if kind == "extra_forbidden" or loc[-1:] == ("[key]",):
         name = place.pop()
         wrong = f"may hold {_known(loc, place)}, not {name!r}"
+    elif kind == "value_error":
+        wrong = str(error["ctx"]["error"])
     elif kind == "invalid_key":
         wrong = f"may hold {_known(loc, place)}, not {given!r}"
     elif kind == "missing":

@@ -15,6 +15,7 @@ import torch
 
 from pacd.data import ROOT, sha256
 from pacd.poison_file import manifest_path, seal, to_8bit
+from study import named
 from study.distortion import distortion
 
 
@@ -49,10 +50,16 @@ def unwritable(path):
 
 
 def manifest(settings, started, **facts):
-    """What made a result: parameters, facts, commit, versions, device and seconds."""
+    """What made a result: parameters, facts, commit, versions, device and seconds.
+
+    Where a function was brought, also the hash of its file.
+    """
+    parameters = settings.model_dump()
+    brought = named.hashes(parameters)
     return {
-        "parameters": settings.model_dump(),
+        "parameters": parameters,
         **facts,
+        **({"brought": brought} if brought else {}),
         "commit": commit(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "device": device_name(settings),
@@ -91,9 +98,10 @@ def default_folder(kind):
 
 
 def default_path(kind, settings, suffix):
-    """Where a run started by hand writes: trainer, sigma, and a hash of all parameters."""
+    """Where a run started by hand writes: trainer or network, sigma, a hash of all parameters."""
     digest = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:8]
-    return default_folder(kind) / f"{settings.trainer}-{settings.sigma}-{digest}{suffix}"
+    first = getattr(settings, "trainer", settings.architecture).replace(":", "_")
+    return default_folder(kind) / f"{first}-{settings.sigma}-{digest}{suffix}"
 
 
 def write_json(path, content):

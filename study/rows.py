@@ -122,11 +122,13 @@ def _facts(manifest):
     made, parameters = manifest["poison"], manifest["parameters"]
     poison = {"attack": "unknown" if made else "none", "trainer": "none", "architecture": "none"}
     poison |= made or {}
-    # Rows from before ``normalisation`` was a parameter are of centred networks.
-    facts = {"normalisation": "centred", **poison, **(manifest.get("distortion") or {})}
+    # Rows from before ``normalisation`` was a parameter are of centred networks; a network of
+    # another make, which has no trainer, scales pixels as it likes.
+    scaling = "centred" if "trainer" in parameters else "unknown"
+    facts = {"normalisation": scaling, **poison, **(manifest.get("distortion") or {})}
     facts |= parameters
     facts["attack_options"] = _listed(poison.get("attack_options", {}))
-    facts["trainer_options"] = _listed(parameters["trainer_options"])
+    facts["trainer_options"] = _listed(parameters.get("trainer_options", {}))
     facts["crafting_trainer"] = poison["trainer"]
     facts["crafting_architecture"] = poison["architecture"]
     facts["poison_seed"] = poison.get("seed")

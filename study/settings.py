@@ -16,6 +16,7 @@ from pacd.losses import TRAINERS
 from pacd.models import MODELS, NORMALISATIONS
 from pacd.poison_file import whole_steps
 from pacd.train import OPTIMIZERS, SCHEDULES, Recipe
+from study.named import ATTACK, LOSS, NETWORK, PATTERN
 from study.parameters import (
     MOST,
     MOST_WHOLE,
@@ -32,6 +33,7 @@ from study.parameters import (
     Threads,
     allowed,
     distinct,
+    one_named,
     one_of,
 )
 
@@ -52,6 +54,7 @@ class DataSettings(Checked):
     train_size: Annotated[int | None, allowed("None for all, or a whole number, 1 or above", ge=1)]
 
 
+Device = Annotated[Literal["auto", "cpu", "cuda"], allowed("one of auto, cpu, cuda")]
 PRECISIONS = "auto", "float32", "mixed", "int8"
 CERTIFY_BATCH = "None, or a whole number, 1 or above"
 TRAINER_OPTIONS = "a dict of the trainer's own parameters, such as {'draws': 4}"
@@ -60,13 +63,13 @@ TRAINER_OPTIONS = "a dict of the trainer's own parameters, such as {'draws': 4}"
 class Settings(DataSettings):
     """What the experiments share."""
 
-    trainer: one_of(TRAINERS)
+    trainer: one_named(TRAINERS, LOSS)
     trainer_options: Annotated[dict[str, Any], allowed(TRAINER_OPTIONS)]
     sigma: Positive
-    architecture: one_of(MODELS)
+    architecture: one_named(MODELS, NETWORK)
     normalisation: one_of(NORMALISATIONS)
     target_class: Annotated[int, allowed("the number of a class, 0 or above", ge=0)]
-    device: Annotated[Literal["auto", "cpu", "cuda"], allowed("one of auto, cpu, cuda")]
+    device: Device
     threads: Threads
 
 
@@ -80,7 +83,7 @@ POISON_FILE = "the path of a poison file ending in .npz"
 class PoisonSettings(Settings):
     """notebooks/poison.ipynb; ``trainer`` is the crafting trainer."""
 
-    attack: one_of((*METHODS, *PUBLISHED, *SEARCHES, *CONTROLS))
+    attack: one_named((*METHODS, *PUBLISHED, *SEARCHES, *CONTROLS), ATTACK, PATTERN)
     attack_options: Annotated[dict[str, Any], allowed(ATTACK_OPTIONS)]
     eps_linf: Annotated[float, allowed("a number between 0 and 1, pixel units", ge=0, le=1)]
     fraction: Annotated[float, allowed(FRACTION, gt=0, le=1)]
@@ -114,7 +117,43 @@ class ReadsPoison(Settings):
         return self
 
 
-class VictimSettings(ReadsPoison):
+class Certificate(Checked):
+    """How test points are certified."""
+
+    points: Annotated[
+        int | None,
+        allowed("None for all test points of the class, or a whole number, 1 or above", ge=1),
+    ]
+    n0: Count
+    n: Count
+    alpha: Alpha
+    certify_batch: Annotated[int | None, allowed(CERTIFY_BATCH, ge=1, le=MOST_WHOLE)]
+    precision: Annotated[Literal[PRECISIONS], allowed("one of " + ", ".join(PRECISIONS))]
+    stop_wrong: bool = allowed("True to make no further draws where the guess is wrong, else False")
+    radii: Annotated[
+        list[Annotated[float, Field(ge=0, le=MOST)]] | None,
+        allowed("None, or one or more radii, 0 or above, pixel units", min_length=1),
+    ]
+    randomised: bool = allowed("True for the randomised bound, False for Clopper and Pearson's")
+    compiled: Annotated[bool | None, allowed("None to compile where it pays, True or False")]
+    noise_seed: Annotated[int, allowed("a whole number from 0 to 2147483647", ge=0, lt=2**31)]
+
+    @model_validator(mode="after")
+    def _enough_draws(self):
+        fewest = fewest_draws(self.alpha)
+        if self.n < fewest:
+            reason = f"{fewest} or more at alpha {self.alpha:g}, or no point can be certified"
+            raise ValueError(f"n must be {reason}, not {self.n}")
+        return self
+
+    @property
+    def draws(self):
+        """What :func:`pacd.certify.certify` is told."""
+        chosen = self.model_dump(include={"n0", "n", "alpha", "stop_wrong", "radii", "randomised"})
+        return {"seed": self.noise_seed, **chosen}
+
+
+class VictimSettings(Certificate, ReadsPoison):
     """notebooks/victim.ipynb; ``trainer`` is the victim trainer."""
 
     poison_file: Annotated[
@@ -134,23 +173,6 @@ class VictimSettings(ReadsPoison):
         Literal["none", "crop", "crop_flip"], allowed("one of none, crop, crop_flip")
     ]
     curation: one_of(CURATIONS)
-    points: Annotated[
-        int | None,
-        allowed("None for all test points of the class, or a whole number, 1 or above", ge=1),
-    ]
-    n0: Count
-    n: Count
-    alpha: Alpha
-    certify_batch: Annotated[int | None, allowed(CERTIFY_BATCH, ge=1, le=MOST_WHOLE)]
-    precision: Annotated[Literal[PRECISIONS], allowed("one of " + ", ".join(PRECISIONS))]
-    stop_wrong: bool = allowed("True to make no further draws where the guess is wrong, else False")
-    radii: Annotated[
-        list[Annotated[float, Field(ge=0, le=MOST)]] | None,
-        allowed("None, or one or more radii, 0 or above, pixel units", min_length=1),
-    ]
-    randomised: bool = allowed("True for the randomised bound, False for Clopper and Pearson's")
-    compiled: Annotated[bool | None, allowed("None to compile where it pays, True or False")]
-    noise_seed: Annotated[int, allowed("a whole number from 0 to 2147483647", ge=0, lt=2**31)]
     empirical_steps: Annotated[
         int,
         allowed(
@@ -160,30 +182,32 @@ class VictimSettings(ReadsPoison):
         ),
     ]
 
-    @model_validator(mode="after")
-    def _enough_draws(self):
-        fewest = fewest_draws(self.alpha)
-        if self.n < fewest:
-            reason = f"{fewest} or more at alpha {self.alpha:g}, or no point can be certified"
-            raise ValueError(f"n must be {reason}, not {self.n}")
-        return self
-
     @property
     def recipe(self):
         """What :func:`pacd.train.train` is told."""
         return self.model_dump(include=set(Recipe._fields))
 
     @property
-    def draws(self):
-        """What :func:`pacd.certify.certify` is told."""
-        chosen = self.model_dump(include={"n0", "n", "alpha", "stop_wrong", "radii", "randomised"})
-        return {"seed": self.noise_seed, **chosen}
-
-    @property
     def attack(self):
         """What :func:`pacd.empirical.empirical_radius` is told."""
         chosen = self.model_dump(include={"n", "alpha"})
         return {"seed": self.noise_seed, "steps": self.empirical_steps, **chosen}
+
+
+class CertifySettings(Certificate, DataSettings):
+    """notebooks/certify.ipynb: a trained network of another make."""
+
+    architecture: one_named(MODELS, NETWORK)
+    weights_file: Annotated[
+        Text, allowed("the path of a file ending in .safetensors", pattern=r"\.safetensors$")
+    ]
+    sigma: Positive
+    target_class: Annotated[
+        int | None, allowed("None for all, or the number of a class, 0 or above", ge=0)
+    ]
+    device: Device
+    threads: Threads
+    rows_file: RowsFile
 
 
 class CuratorSettings(ReadsPoison):

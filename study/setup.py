@@ -16,8 +16,9 @@ from pacd.data import DataError, Splits, load
 from pacd.direct_search import SEARCHES, Search, direct_search
 from pacd.int8 import check_device, quantised, safe_margin, supported
 from pacd.losses import TRAINERS
-from pacd.models import make_model
+from pacd.models import MODELS, make_model
 from pacd.votes import COMPILE_FROM, Votes
+from study import named, weights
 from study.parameters import SettingsError, check_options
 
 
@@ -38,20 +39,49 @@ def setup(settings):
         If the device is absent, an option of the trainer is unknown or impossible, the data lack
         images of the class in one of their parts, or their images are too small for the network.
     """
-    device = chosen_device(settings.device)
-    torch.set_num_threads(settings.threads)
-    full_float32()
     loss = trainer(settings.trainer, settings.trainer_options, settings.sigma)
-    data = settings.dataset, settings.data_root, settings.split_seed, settings.train_size
-    splits = load(*data).to(device)
-    _check_class(settings, splits)
-    _check_size(settings, splits)
+    splits = _data(settings)
     options = settings.architecture, splits.shape, splits.classes
+    device = splits.x_train.device
 
     def model(seed):
         return make_model(*options, seed, settings.normalisation).to(device)
 
     return Setup(splits, loss, model)
+
+
+def _data(settings):
+    """The splits on the device, if the class and the network fit them."""
+    device = chosen_device(settings.device)
+    torch.set_num_threads(settings.threads)
+    full_float32()
+    data = settings.dataset, settings.data_root, settings.split_seed, settings.train_size
+    splits = load(*data).to(device)
+    # A brought network has its place among the others, where make_model looks.
+    MODELS[settings.architecture] = named.function(settings.architecture, MODELS, named.NETWORK)
+    if settings.target_class is not None:
+        _check_class(settings, splits)
+    _check_size(settings, splits)
+    return splits
+
+
+def trained(settings):
+    """The splits and a network of another make, with its own weights, to be certified.
+
+    Raises
+    ------
+    SettingsError, DataError
+        As :func:`setup`, or if the weights are no such file or of another network.
+    """
+    splits = _data(settings)
+    model = MODELS[settings.architecture](splits.shape, splits.classes)
+    try:
+        model.load_state_dict(weights.load(settings.weights_file))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        network = f"weights_file must be of the network {settings.architecture}"
+        raise SettingsError(f"{network}, and is not ({reason}).") from error
+    return splits, model.eval().to(splits.x_train.device)
 
 
 def full_float32():
@@ -83,17 +113,19 @@ def _check_class(settings, splits):
 def _check_size(settings, splits):
     try:
         model = make_model(settings.architecture, splits.shape, splits.classes, 0)
-        model.eval()(torch.zeros(1, *splits.shape))
-    except RuntimeError as error:
-        size, reason = "x".join(map(str, splits.shape)), str(error).splitlines()[0]
+        answer = tuple(model.eval()(torch.zeros(2, *splits.shape)).shape)
+        if answer != (2, splits.classes):
+            raise RuntimeError(f"of two images it makes {answer}, not (2, {splits.classes})")
+    except Exception as error:  # a brought network may raise anything
+        size, reason = "x".join(map(str, splits.shape)), f"{error}".splitlines()[:1]
         fitting = f"one for images of {size} (C x H x W)"
-        wrong = f"{settings.architecture!r} ({reason})"
+        wrong = f"{settings.architecture!r} ({' '.join(reason) or type(error).__name__})"
         raise SettingsError(f"architecture must be {fitting}, not {wrong}.") from error
 
 
 def trainer(name, options, sigma):
     """The loss of a trainer with its options bound."""
-    loss = TRAINERS[name]
+    loss = named.function(name, TRAINERS, named.LOSS)
     options = check_options(loss, options, f"trainer_options of {name}: ", after="epoch")
     return partial(loss, sigma=sigma, **options)
 
@@ -119,9 +151,8 @@ def chosen_attack(name, options):
         If an option is unknown or impossible.
     """
     where = f"attack_options of {name}: "
-    if name in PATTERNS:
-        options = check_options(PATTERNS[name], options, where, after="generator")
-        return partial(craft, pattern=partial(PATTERNS[name], **options))
+    if name in PATTERNS or named.is_path(name):
+        return _by_function(name, options, where)
     if name in SEARCHES:
         options = check_options(Search, options, where)
         return partial(direct_search, method=replace(SEARCHES[name], **options))
@@ -136,6 +167,31 @@ def chosen_attack(name, options):
         raise SettingsError(f"attack_options of the control {name!r} {allowed}.")
     loss, method = LEARNED[name]
     return partial(learned, trainer=loss, method=replace(method, **options))
+
+
+def _by_function(name, options, where):
+    """A fixed pattern, or a brought attack."""
+    found = named.function(name, PATTERNS, named.PATTERN, named.ATTACK)
+    if named.fits(found, named.PATTERN):
+        options = check_options(found, options, where, after="generator")
+        return partial(craft, pattern=partial(found, **options))
+    options = check_options(found, options, where, after="checkpoint")
+    return partial(_brought, name, partial(found, **options))
+
+
+def _brought(name, attack, problem, **told):
+    """What a brought attack returns, if it is what the others return."""
+    result = attack(problem, **told)
+    try:
+        index, images, trace = result
+        whole = index.dtype == torch.int64 and images.shape == (len(index), *problem.splits.shape)
+        whole = whole and images.isfinite().all() and isinstance(trace, list)
+    except (TypeError, ValueError, AttributeError):
+        whole = False
+    if not whole:
+        parts = "index (m,) int64, images (m, C, H, W) without NaN and a list, the trace"
+        raise SettingsError(f"attack must return {parts}, and {name} does not.")
+    return index, images, trace
 
 
 def poisoned(settings, splits):
@@ -154,7 +210,9 @@ def check_target(facts, target_class):
     """Refuse to certify another class than the poisoned one."""
     of_poison = facts["parameters"]["target_class"]
     allowed = f"{of_poison}, the class of this poison file"
-    files.require(of_poison == target_class, f"target_class must be {allowed}, not {target_class}")
+    files.require(
+        of_poison in (None, target_class), f"target_class must be {allowed}, not {target_class}"
+    )
 
 
 def changed_rows(poisoned, splits):
@@ -201,14 +259,14 @@ def augmentation(name, shape):
 
 
 def voting(settings, splits):
-    """``votes(model)`` at the test points of the class, whose rows are returned too.
+    """``votes(model)`` at the test points of the class, or of all, whose rows are returned too.
 
     Raises
     ------
     SettingsError
         If the network has no version of the precision.
     """
-    points = (splits.y_test == settings.target_class).nonzero().flatten()[: settings.points]
+    points = _of_class(splits, settings.target_class).nonzero().flatten()[: settings.points]
     pair = quick_network(settings, splits, len(points))
     options = {"batch": settings.certify_batch, "compiled": settings.compiled}
 
@@ -216,6 +274,12 @@ def voting(settings, splits):
         return Votes(model, splits.x_test[points], splits.classes, **pair(model), **options)
 
     return votes, points
+
+
+def _of_class(splits, target_class):
+    """Which test points are of a class, bool (N,); all where it is None."""
+    every = torch.ones_like(splits.y_test, dtype=torch.bool)
+    return every if target_class is None else splits.y_test == target_class
 
 
 def quick_network(settings, splits, points):
@@ -254,5 +318,5 @@ def accuracy(model, splits, target_class):
     """Accuracy of the network itself, without noise: on all test images, and on the class."""
     answers = torch.cat([model(x).argmax(1) for x in splits.x_test.split(1000)])
     correct = (answers == splits.y_test).float()
-    of_class = splits.y_test == target_class
+    of_class = _of_class(splits, target_class)
     return {"all": correct.mean().item(), "target": correct[of_class].mean().item()}

@@ -18,8 +18,22 @@ YELLOW = "#F0E442"
 GREY = "#767676"  # not of the palette: for what stands in the background
 PALETTE = (BLACK, BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, YELLOW)
 
-# One colour for a trainer everywhere.
-TRAINER_COLOUR = dict(zip(TRAINERS, itertools.cycle(PALETTE)))
+
+class Colours(dict):
+    """One colour for a name everywhere; a new name takes the next one of the palette."""
+
+    def __missing__(self, name):
+        return self.setdefault(name, PALETTE[len(self) % len(PALETTE)])
+
+
+class Names(dict):
+    """Names for readers; one that has none is its own."""
+
+    def __missing__(self, name):
+        return name
+
+
+TRAINER_COLOUR = Colours(zip(TRAINERS, itertools.cycle(PALETTE)))
 # Clean is solid, PACD dashed, a control dotted: told apart without colour too.
 ATTACK_STYLE = {"none": "-", "first_order": "--", "direct_search": "-."}
 ATTACK_COLOUR = {"none": BLACK, "first_order": BLUE, "direct_search": VERMILION}
@@ -36,12 +50,8 @@ ATTACK_NAME = {
     "accuracy": "against standard training",
     "class_wise_learned": "control: class-wise learned",
 }
-TRAINER_NAME = {
-    **{name: name for name in TRAINERS},
-    "gaussian": "GA",
-    "smoothadv": "SmoothAdv",
-    "macer": "MACER",
-}
+TRAINER_NAME = Names({name: name for name in TRAINERS})
+TRAINER_NAME |= {"gaussian": "GA", "smoothadv": "SmoothAdv", "macer": "MACER"}
 DATA_NAME = {
     "mnist": "MNIST",
     "cifar10": "CIFAR-10",
@@ -75,8 +85,9 @@ def attack_colour(attack):
 
 
 def attack_name(attack):
-    """An attack as readers know it; what has no name of its own is a control."""
-    return ATTACK_NAME.get(attack, f"control: {spaced(attack)}")
+    """An attack as readers know it; what has no name of its own and is not brought is a control."""
+    own = attack if ":" in attack else f"control: {spaced(attack)}"
+    return ATTACK_NAME.get(attack, own)
 
 
 def control_name(attack):
@@ -103,7 +114,7 @@ def data_name(dataset, train_size):
 
 def named_values(values):
     """A column's values (Series) as readers know them."""
-    names = {"attack": attack_name, "trainer": TRAINER_NAME.get}
+    names = {"attack": attack_name, "trainer": TRAINER_NAME.__getitem__}
     names["crafting_trainer"] = names["trainer"]
     return values.map(names.get(values.name, _plain))
 

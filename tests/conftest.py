@@ -1,3 +1,5 @@
+from functools import cache
+
 import pytest
 import torch
 
@@ -11,6 +13,14 @@ def pytest_addoption(parser):
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def quick_digits():
+    """Reads the file of the embedded digits, which takes seconds, once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "_mnist5k", cache(data._mnist5k))
+        yield
 
 
 @pytest.fixture(scope="session")

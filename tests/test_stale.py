@@ -33,11 +33,13 @@ experiments:
   first:
     notebook: first_layer_theory
     parameters: {others: [], rows_file: data/results/elsewhere/first.csv}
+  brought: {victim: {trainer: "mine:loss"}, poison: {attack: none}}
   audit: {notebook: audit, parameters: {rows_file: data/results/smoke/audit.csv}}
 """
+MINE = "def loss(model, x, y, *, sigma, generator, epoch=None): ...\n"
 JOBS = {
     "poison": 2,
-    "victim": 3,
+    "victim": 4,
     "curator": 1,
     "shortcut": 1,
     "cost": 1,
@@ -64,6 +66,7 @@ def copy(folder):
     shutil.copy(ROOT / "Snakefile", tree)
     (tree / "profiles").mkdir()
     (tree / "profiles" / "smoke.yaml").write_text(PROFILE)
+    (tree / "mine.py").write_text(MINE)
     stand_in = folder / "bin" / "papermill"
     stand_in.parent.mkdir()
     stand_in.write_text(PAPERMILL)
@@ -111,6 +114,7 @@ def check_inputs(tree):
     assert {rule for rule, _ in found} == {*JOBS, "coloured_digits"}
     for rule, inputs in found:
         code = {name for name in inputs if name.endswith((".py", ".ipynb"))}
+        code.discard(str(tree / "mine.py"))  # of one victim; see below
         wanted = {f"pacd/{name}" for name in METHOD} | {f"notebooks/{rule}.ipynb"}
         wrong = code ^ (set() if rule == "coloured_digits" else wanted)
         assert not wrong, f"{rule} lists too little or too much: {wrong}"
@@ -136,6 +140,8 @@ def test_what_is_edited_and_what_is_made_again(made):
     assert would_make(made) == {}
     edit(made, "notebooks/cost.ipynb")
     assert would_make(made) == {"cost": 1}
+    edit(made, "mine.py")
+    assert would_make(made) == {"cost": 1, "victim": 1}
     edit(made, f"pacd/{METHOD[-1]}")
     assert would_make(made) == JOBS
 

@@ -1,0 +1,138 @@
+"""A network of another make, from its weights to rows."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from test_named import MINE
+from test_notebooks import papermill
+
+from pacd import data
+from study import weights
+from study.intervals import paired_drop
+from study.named import _found
+from study.parameters import SettingsError
+from study.rows import read_rows
+from study.settings import CertifySettings
+
+SETTINGS = {
+    "dataset": "digits.npz",
+    "architecture": "mine:network",
+    "weights_file": "w.safetensors",
+}
+SETTINGS |= {"sigma": 0.25, "n": 100, "points": 20, "precision": "float32"}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """Bars of four classes, and a linear network that tells them by their place."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(MINE)
+    y = np.arange(80) % 4
+    x = np.zeros((80, 8, 8), np.uint8)
+    for row, label in enumerate(y):
+        x[row, :, 2 * label : 2 * label + 2] = 255
+    np.savez(tmp_path / "digits.npz", x_train=x, y_train=y, x_test=x[:24], y_test=y[:24])
+    model = _found("mine:network")((1, 8, 8), 4)
+    with torch.no_grad():
+        model[1].bias.zero_()
+        model[1].weight.copy_(torch.from_numpy(x[:4].reshape(4, 64)).float() / 255)
+    weights.save(model.state_dict(), tmp_path / "w.safetensors")
+    return tmp_path
+
+
+def test_rows_of_a_network_of_another_make(here):
+    done = papermill("certify", here, **SETTINGS, rows_file="rows.csv")
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = read_rows(here / "rows.csv")
+    assert list(rows["index"]) == list(range(20)) and set(rows["label"]) == {0, 1, 2, 3}
+    assert (rows["prediction"] == rows["label"]).all() and rows["radius"].min() > 0.25
+    assert (rows.filter(regex="^count_").sum(axis=1) == 100).all()
+    facts = json.loads((here / "rows.json").read_text())
+    assert set(facts["brought"]) == {"mine:network"} and facts["accuracy"]["0"]["all"] == 1
+    assert rows["accuracy_all"].eq(1).all() and set(rows["trainer"]) == {"none"}
+    assert len(facts["weights_sha256"]) == len(facts["test_sha256"]) == 64
+    with pytest.raises(ValueError, match="at least two victim seeds"):  # one network, not none
+        paired_drop(rows, rows)
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        ({"weights_file": "none.safetensors"}, "weights_file must be a .safetensors file (FileNo"),
+        ({"architecture": "mlp"}, "weights_file must be of the network mlp, and is not (Error(s)"),
+        ({"target_class": 9}, "target_class must be below 4 for digits.npz, not 9."),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(here, change, sentence):
+    done = papermill("certify", here, **{**SETTINGS, **change})
+    said = done.stderr.strip().splitlines()[-1]
+    assert done.returncode and sentence in said and not list(here.glob("*.csv"))
+
+
+def test_its_parameters_are_checked():
+    from study.grid import _notebook_defaults
+
+    usual = _notebook_defaults("certify") | {"weights_file": "w.safetensors"}
+    assert CertifySettings.check(usual).target_class is None
+    for change, sentence in (
+        (
+            {"weights_file": "w.pt"},
+            "weights_file must be the path of a file ending in .safetensors",
+        ),
+        (
+            {"weights_file": None},
+            "weights_file must be the path of a file ending in .safetensors, n",
+        ),
+        ({"target_class": -1}, "target_class must be None for all, or the number of a class, 0 or"),
+        ({"n": 9}, "n must be 10 or more at alpha 0.001, or no point can be certified, not 9"),
+        ({"architecture": "lenett"}, "architecture must be one of lenet, "),
+        ({"trainer": "macer"}, "unknown parameter 'trainer'"),
+    ):
+        with pytest.raises(SettingsError) as error:
+            CertifySettings.check(usual | change)
+        assert str(error.value).startswith(sentence), str(error.value)
+
+
+# As the format is described: eight bytes of length, the header, the numbers, little-endian.
+HEADER = b'{"__metadata__":{"a":"b"},"b":{"dtype":"I64","shape":[],"data_offsets":[8,16]},'
+HEADER += b'"w":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}}'
+FILE = len(HEADER).to_bytes(8, "little") + HEADER
+FILE += np.array([1.5, -2], "<f4").tobytes() + np.array(7, "<i8").tobytes()
+
+
+def test_a_file_of_weights_by_hand(tmp_path):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(FILE)
+    read = weights.load(path)
+    assert torch.equal(read["w"], torch.tensor([[1.5, -2.0]])) and read["b"].item() == 7
+    for cut in (b"", FILE[:4], FILE[:20], FILE[:-1], b"\xff" * 30):
+        path.write_bytes(cut)
+        with pytest.raises(SettingsError, match=r"^weights_file must be a \.safetensors file \("):
+            weights.load(path)
+
+
+def test_weights_come_back(tmp_path):
+    tensors = {
+        "a": torch.randn(3, 2).t(),
+        "none": torch.zeros(0, 4),
+        "count": torch.tensor(5),
+        "half": torch.tensor([1.5], dtype=torch.bfloat16),
+        "flag": torch.tensor([True, False]),
+    }
+    weights.save(tensors, tmp_path / "w.safetensors")
+    read = weights.load(tmp_path / "w.safetensors")
+    assert list(read) == list(tensors)
+    assert all(torch.equal(read[name], tensors[name]) for name in tensors)
+    assert all(read[name].dtype == tensors[name].dtype for name in tensors)
+
+
+def test_a_loaded_network_is_the_saved_one(here):
+    from study.grid import _notebook_defaults
+    from study.setup import trained
+
+    usual = _notebook_defaults("certify") | SETTINGS
+    splits, model = trained(CertifySettings.check(usual))
+    assert not model.training and splits.classes == 4
+    assert torch.equal(model[1].weight[2], data.load("digits.npz").x_test[2].flatten())
