@@ -108,7 +108,7 @@ def _check_rows(path, index, floats, eight, splits, facts):
     require(counted, f"{path}: the numbers of rows and images differ")
     once = len(index.unique()) == len(index) and 0 <= index.min() and index.max() < most
     require(once, f"{path}: a row is named twice or is outside the training set")
-    of_class = (splits.y_train[index] == target).all()
+    of_class = target is None or (splits.y_train[index] == target).all()
     require(of_class, f"{path}: a row outside class {target} is touched")
     shapes = {tuple(part.shape[1:]) for part in (floats, eight)}
     require(shapes == {splits.shape}, f"{path}: images of another shape")
@@ -150,6 +150,6 @@ def read(path):
     require(kinds == allowed, f"{three} must be {allowed}, not {kinds}")
     is_eps = isinstance(eps, (int, float)) and 0 <= eps <= 1
     require(is_eps, f"{path}: eps_linf must be a number between 0 and 1, not {eps!r}")
-    is_class = isinstance(target, int)
+    is_class = target is None or isinstance(target, int)  # None: poison of all classes
     require(is_class, f"{path}: target_class must be the number of a class, not {target!r}")
     return *arrays, facts

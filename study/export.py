@@ -26,6 +26,7 @@ from pydantic import Field
 
 from pacd.data import DataError, load
 from pacd.poison_file import PoisonError, apply, read, require, seal
+from study import flat
 from study.distortion import distortion
 from study.parameters import Checked, SettingsError, Text, allowed
 from study.results import write_json
@@ -41,7 +42,9 @@ class Source(Checked):
     dataset: Annotated[Text, allowed("the name of a data set")]
     split_seed: Annotated[int, allowed("a whole number from 0 to 2^63 - 1", ge=0, lt=2**63)]
     train_size: Annotated[int | None, allowed("None or a whole number, 1 or above", ge=1)]
-    target_class: Annotated[int, allowed("the number of a class, 0 or above", ge=0)]
+    target_class: Annotated[
+        int | None, allowed("the number of a class, 0 or above, or None for all", ge=0)
+    ]
     eps_linf: Annotated[float, allowed("a number between 0 and 1, pixel units", ge=0, le=1)]
 
 
@@ -123,6 +126,38 @@ def export(poison, out, data_root=None, png=True, dataset=None):
             _move(folder, out, (PNG, NPZ, MANIFEST))
         else:
             os.rename(folder, out)
+
+
+def export_flat(poison, out, data_root=None, others=False, dataset=None):
+    """Write the 8-bit poison as a flat folder of PNGs, see :mod:`study.flat`.
+
+    Parameters
+    ----------
+    poison, data_root, dataset : as of :func:`export`
+    out : path
+        A new or empty folder.
+    others : bool
+        Write all other images of the data set too, as they are.
+
+    Returns
+    -------
+    str
+        What was written.
+
+    Raises
+    ------
+    PoisonError, DataError
+        If ``out`` holds something, or the poison or its data break a rule.
+    """
+    rows, _, _, facts = read(poison)
+    source, clean = load_original(poison, facts["parameters"], data_root, dataset)
+    poisoned, rows = apply(poison, clean)[0], torch.from_numpy(rows)
+    x, y = flat.in_order(dataset or source.dataset, data_root)
+    places = flat.matched(clean.x_train, clean.y_train, x, y)[rows]
+    x = x.index_copy(0, places, poisoned.x_train[rows])
+    chosen = torch.arange(len(x)) if others else places.sort().values
+    flat.write(out, chosen.tolist(), _pixels(x[chosen]))
+    return f"{out}: {len(chosen)} images named by their rows, {len(rows)} of them poisoned."
 
 
 def _move(source, target, names):
@@ -239,13 +274,22 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m study.export", description=description)
     parser.add_argument("poison", metavar="POISON.npz")
     parser.add_argument("path", metavar="OUT", help="a new or empty folder, or an earlier export")
-    parser.add_argument("--no-png", action="store_true", help="write no PNG folders")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--no-png", action="store_true", help="write no PNG folders")
+    rows = "named by their rows in the data set, and nothing else"
+    form.add_argument(
+        "--flat", action="store_true", help=f"write the poisoned images alone, {rows}"
+    )
+    form.add_argument("--flat-all", action="store_true", help=f"write all images, {rows}")
     parser.add_argument("--data-root", **DATA_ROOT)
     parser.add_argument("--dataset", **DATASET)
     chosen = parser.parse_args(arguments)
     try:
-        options = not chosen.no_png, chosen.dataset
-        export(chosen.poison, chosen.path, chosen.data_root, *options)
+        files = chosen.poison, chosen.path, chosen.data_root
+        if chosen.flat or chosen.flat_all:
+            print(export_flat(*files, chosen.flat_all, chosen.dataset))
+            return None
+        export(*files, not chosen.no_png, chosen.dataset)
         print(verify(chosen.path, chosen.data_root, chosen.dataset))
     except (PoisonError, DataError, OSError) as error:
         return str(error)

@@ -207,7 +207,7 @@ def poisoned(settings, splits):
 
 
 def check_target(facts, target_class):
-    """Refuse to certify another class than the poisoned one."""
+    """Refuse to certify another class than the poisoned one, unless all are."""
     of_poison = facts["parameters"]["target_class"]
     allowed = f"{of_poison}, the class of this poison file"
     files.require(

@@ -10,11 +10,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from pacd.data import DataError, sha256
 from pacd.poison_file import PoisonError, apply, read, require, seal, whole_steps
-from study import export
+from study import export, flat
 
 DATA_ROOT = {
     "metavar": "DIR",
@@ -56,7 +55,8 @@ def verify(path, data_root=None, dataset=None):
     size = f"{len(rows)} of {len(clean.x_train)} training images are poisoned"
     allowed = f"{255 * measured:.0f}/255 of {whole_steps(source.eps_linf)}/255 allowed"
     checked = f"original data, counts, labels, other rows, range, {files}, hashes"
-    target = f"all of class {source.target_class}"
+    whole = source.target_class is None
+    target = "of all classes" if whole else f"all of class {source.target_class}"
     return f"{path} holds: {size}, {target}, L-inf {allowed}; checked: {checked}."
 
 
@@ -124,7 +124,7 @@ def _check_rows(folder, manifest, original, arrays):
     ascending = rows == sorted(set(rows)) and rows[-1] < len(y)
     require(ascending, f"{where}: poisoned_indices must be ascending rows below {len(y)}")
     target = manifest.target_class
-    others = [row for row in rows if y[row] != target]
+    others = [row for row in rows if target not in (None, y[row])]
     _no_row(others, f"in poisoned_indices is not of target_class {target}")
     unnamed = np.setdiff1d(_differing(x, original["x_train"]), rows)
     _no_row(unnamed, f"of x_train in {npz} is changed but not in poisoned_indices")
@@ -143,18 +143,10 @@ def _check_pngs(folder, manifest, x, y):
     require(not missing, f"{folder}: {min(missing, default='')} is missing")
     require(not foreign, f"{folder}: {min(foreign, default='')} is not part of the export")
     for name, image in zip(names, x):
-        same = np.array_equal(_read_png(folder / name), image)
+        same = np.array_equal(flat.read_png(folder / name), image)
         require(same, f"{folder / name} is not the image of its row in {export.NPZ}")
     kept = not names or manifest.png_sha256 == export.hash_pngs(folder, names)
     require(kept, f"the PNGs in {folder} have another hash than png_sha256 of the manifest")
-
-
-def _read_png(path):
-    try:
-        with Image.open(path) as file:
-            return np.asarray(file)
-    except Exception as error:  # PIL raises several kinds
-        raise PoisonError(f"{path} is not a readable PNG ({error}).") from error
 
 
 def _distortion(where, recorded, original, arrays, rows):

@@ -1,0 +1,207 @@
+"""Poison of another make: each form comes back as it went out, and bad input is one sentence."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from crafting import craft
+from PIL import Image
+
+from pacd import data, poison_file
+from pacd.poison_file import PoisonError
+from study import bring, export, flat
+from study.setup import check_target
+from study.verify import verify
+
+pytestmark = pytest.mark.usefixtures("quick_digits")
+
+
+@pytest.fixture(scope="module")
+def poison(tmp_path_factory, quick_digits):
+    """Of 80 digits, so that most rows of the data set are no training images here."""
+    return craft(tmp_path_factory.mktemp("poison") / "p.npz", dataset="mnist5k", train_size=80)
+
+
+def brought(path, out, *options):
+    """The poison file of what was brought, and what was said."""
+    said = bring.main([str(path), str(out), "--train-size", "80", *options])
+    assert said is None, said
+    return poison_file.read(out)
+
+
+def same(read, poison):
+    """Rows, 8-bit images and budget of both are the same."""
+    rows, _, eight, facts = read
+    wanted, _, images, _ = poison_file.read(poison)
+    order = np.argsort(wanted)
+    assert (rows == wanted[order]).all() and (eight == images[order]).all()
+    assert facts["parameters"]["eps_linf"] == pytest.approx(25 / 255)
+    assert facts["parameters"]["target_class"] == 8 and facts["parameters"]["dataset"] == "mnist5k"
+
+
+@pytest.mark.parametrize("option", ["--flat", "--flat-all"])
+def test_a_flat_folder_comes_back(poison, tmp_path, capsys, option):
+    assert export.main([str(poison), str(tmp_path / "flat"), option]) is None
+    names = [int(path.stem) for path in (tmp_path / "flat").iterdir()]
+    x, y = flat.in_order("mnist5k")
+    poisoned = len(poison_file.read(poison)[0])
+    if option == "--flat-all":
+        assert sorted(names) == list(range(5000))
+    else:  # rows of the data set: of the class there, and near its images
+        assert len(names) == poisoned and {y[row].item() for row in names} == {8}
+        for row in names:
+            image = np.asarray(Image.open(tmp_path / "flat" / f"{row}.png")).astype(int)
+            change = np.abs(image - (x[row, 0] * 255).round().int().numpy()).max()
+            assert 0 < change <= 25
+    same(brought(tmp_path / "flat", tmp_path / "again.npz"), poison)
+    said = capsys.readouterr().out
+    assert f"of the rest {poisoned} change, of class 8" in said and "holds: " in said
+    assert "L-inf 25/255 of 25/255 allowed" in said
+
+
+@pytest.mark.parametrize("form", ["uint8 with index", "float with index", "npy of all"])
+def test_arrays_come_back(poison, tmp_path, form):
+    rows, floats, eight, _ = poison_file.read(poison)
+    x, y = flat.in_order("mnist5k")
+    clean = data.load("mnist5k", train_size=80)
+    places = flat.matched(clean.x_train, clean.y_train, x, y)[rows].numpy()
+    if form == "npy of all":
+        whole = (x * 255).round().byte().numpy()[:, 0]
+        whole[places] = eight[:, 0]
+        np.save(tmp_path / "a.npy", whole)
+        same(brought(tmp_path / "a.npy", tmp_path / "again.npz"), poison)
+        return
+    images = eight if form.startswith("uint8") else floats
+    np.savez(tmp_path / "a.npz", index=places, images=images.transpose(0, 2, 3, 1))
+    read = brought(tmp_path / "a.npz", tmp_path / "again.npz", "--eps-linf", "0.1")
+    order = np.argsort(rows)
+    assert (read[0] == rows[order]).all() and (read[2] == eight[order]).all()
+    if form.startswith("float"):
+        assert (read[1] == floats[order]).all() and read[3]["parameters"]["eps_linf"] == 0.1
+
+
+def test_an_export_and_a_pair_of_folders_come_back(poison, tmp_path):
+    """The names of a pair's files are anybody's: its originals say which rows they are."""
+    export.export(poison, tmp_path / "export")
+    same(brought(tmp_path / "export", tmp_path / "a.npz"), poison)
+    clean = data.load("mnist5k", train_size=80)
+    pixels = (clean.x_train * 255).round().byte().numpy()[:, 0]
+    for place, file in enumerate(sorted((tmp_path / "export" / "train").glob("*/*.png"))):
+        row, folder = int(file.stem), file.parent.name
+        for kind, image in (("clean", pixels[row]), ("poisoned", np.asarray(Image.open(file)))):
+            (tmp_path / kind / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(tmp_path / kind / folder / f"some-{place}.png")
+    same(brought(tmp_path / "poisoned", tmp_path / "b.npz", "--clean", f"{tmp_path}/clean"), poison)
+    verify(tmp_path / "a.npz")
+    verify(tmp_path / "b.npz")
+
+
+def test_poison_of_all_classes_is_called_so_and_any_class_may_be_certified(tmp_path, capsys):
+    x, y = flat.in_order("mnist5k")
+    images = ((x - 8 / 255).clamp(min=0) * 255).round().byte().numpy()[:, 0]
+    np.save(tmp_path / "all.npy", images)
+    rows, _, _, facts = brought(tmp_path / "all.npy", tmp_path / "p.npz")
+    said = capsys.readouterr().out
+    assert "5000 images read; 4920 are no training images here, and of the rest 80 change" in said
+    assert "of classes 0, 1, 2, 3, 4, 5, 6, 7, 8, 9: poison of all classes" in said
+    assert "of all classes, L-inf 8/255 of 8/255 allowed" in said
+    assert list(rows) == list(range(80)) and facts["parameters"]["target_class"] is None
+    check_target(facts, 3)
+    export.export(tmp_path / "p.npz", tmp_path / "out")
+    assert "of all classes" in verify(tmp_path / "out")
+    poisoned, _ = poison_file.apply(tmp_path / "p.npz", data.load("mnist5k", train_size=80))
+    assert poisoned.x_train.max() == pytest.approx(247 / 255)
+
+
+def npz(**arrays):
+    def write(folder):
+        np.savez(folder / "a.npz", **arrays)
+        return folder / "a.npz"
+
+    return write
+
+
+def folder(name, array):
+    def write(folder):
+        (folder / "flat").mkdir()
+        Image.fromarray(array).save(folder / "flat" / name)
+        return folder / "flat"
+
+    return write
+
+
+GREY = np.zeros((2, 28, 28), np.uint8)
+BAD = [
+    (lambda folder: folder / "none", "PATH must be a folder, an .npz or an .npy, and there is no "),
+    (npz(images=GREY), "a.npz must be an .npz with index and images, or an .npy of images (KeyE"),
+    (npz(index=np.array([0, 0]), images=GREY), "must name one row for each image, and none twice"),
+    (npz(index=np.array([0]), images=GREY), "must name one row for each image, and none twice"),
+    (npz(index=np.array([0, 5000]), images=GREY), "must name rows below 5000, as mnist5k has"),
+    (npz(index=np.array([0.5, 1]), images=GREY), "index must be whole numbers, one for each imag"),
+    (npz(index=np.arange(2), images=GREY + 2.0), "floats must be in [0, 1], pixel units"),
+    (npz(index=np.arange(2), images=GREY - np.nan), "floats must be in [0, 1], pixel units"),
+    (npz(index=np.arange(2), images=GREY.astype(int)), "images must be uint8 or floats of shape"),
+    (npz(index=np.arange(2), images=GREY[:, 1:]), "must hold images of 1x28x28 (C x H x W), not "),
+    (npz(index=np.arange(0), images=GREY[:0]), "must name rows below 5000, as mnist5k has"),
+    (folder("cat.png", GREY[0]), "must hold PNGs named by their rows, such as 123.png"),
+    (folder("1.png", GREY[0, 1:]), "must hold images of 1x28x28 (C x H x W), not 1x27x28"),
+    (folder("1.png", GREY[0] > 1), "must be 8-bit, grey or RGB, and of the shape (28, 28) of 1."),
+    (lambda folder: folder, "must hold PNGs named by their rows, such as 123.png"),
+]
+
+
+@pytest.mark.parametrize("write, sentence", BAD)
+def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, write, sentence):
+    said = bring.main([str(write(tmp_path)), str(tmp_path / "out.npz"), "--train-size", "80"])
+    assert sentence in said and "\n" not in said and not (tmp_path / "out.npz").exists()
+
+
+def test_what_changes_nothing_or_too_much_is_refused(poison, tmp_path):
+    x, _ = flat.in_order("mnist5k")
+    np.save(tmp_path / "same.npy", (x * 255).round().byte().numpy()[:, 0])
+    out = str(tmp_path / "out.npz")
+    said = bring.main([str(tmp_path / "same.npy"), out, "--train-size", "80"])
+    assert said.endswith("same.npy must change a training image, and changes none.")
+    assert export.main([str(poison), str(tmp_path / "flat"), "--flat"]) is None
+    told = ["--train-size", "80", "--eps-linf", "0.05"]
+    said = bring.main([str(tmp_path / "flat"), out, *told])
+    assert said == ("eps_linf must be at least 0.0980 (25.0/255), the largest change, not 0.05.")
+    assert bring.main([str(tmp_path / "flat"), "out.txt"]).startswith("poison_file must be the pa")
+    assert bring.main(["x", out, "--train-size", "0"]).startswith("train_size must be None for all")
+
+
+def test_folders_that_are_no_pair_and_an_export_of_other_data(poison, tmp_path):
+    out, train = str(tmp_path / "out.npz"), tmp_path / "export" / "train"
+    export.export(poison, tmp_path / "export")
+    told = ["--train-size", "80", "--clean"]
+    assert f"{tmp_path} must hold the original of each image" in bring.main(
+        [str(train), out, *told, str(tmp_path)]
+    )
+    shutil.copytree(train, tmp_path / "blank")
+    for file in (tmp_path / "blank").glob("*/*.png"):
+        Image.fromarray(GREY[0]).save(file)
+    assert "must hold training images of the data set, and has none" in bring.main(
+        [str(train), out, *told, str(tmp_path / "blank")]
+    )
+    said = bring.main([str(tmp_path / "export"), out])
+    assert "was made from other training data; dataset, split_seed and train_size must" in said
+
+
+def test_twice_the_same_image_is_used_once_each():
+    x = torch.zeros(3, 1, 2, 2)
+    x[2] = 1
+    y = torch.tensor([1, 1, 1])
+    assert sorted(flat.matched(x[:2], y[:2], x, y).tolist()) == [0, 1]
+    assert flat.matched(x, y, x[:1], y[:1]).tolist() == [0, -1, -1]
+    assert flat.matched(x[2:], y[2:] + 1, x, y).tolist() == [-1]  # of another label
+
+
+def test_a_flat_folder_is_written_beside_nothing(poison, tmp_path):
+    (tmp_path / "kept.txt").write_text("mine")
+    assert "OUT must be a new or empty folder" in export.main(
+        [str(poison), str(tmp_path), "--flat"]
+    )
+    with pytest.raises(PoisonError, match="OUT must be a new or empty folder"):
+        export.export_flat(poison, tmp_path / "kept.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
