@@ -1,7 +1,7 @@
 """The pages of book/rerun as a reader follows them, in a copy of the repository.
 
 Every block of code is run, in order. A ``text`` block is what the block before it prints, and an
-error there says that it fails; a block with a caption is added to the file that the caption names.
+error there says that it fails; a block with a caption is the file that the caption names.
 The pages hold the only text of the commands.
 """
 
@@ -78,11 +78,9 @@ def blocks(page):
 
 
 def change(tree, block):
-    """What a captioned block asks for: code at the end of a file."""
-    name, end = block.caption.split(", ")
-    assert end == "at its end" and (tree / name).exists()
-    with (tree / name).open("a") as file:
-        file.write(f"\n\n{block.code}")
+    """What a captioned block asks for: a new file."""
+    assert not (tree / block.caption).exists()
+    (tree / block.caption).write_text(block.code)
 
 
 def run(tree, block):
@@ -185,10 +183,11 @@ def test_data(tree):
     assert len(fashion) == 10 and set(fashion["label"]) == {8}
 
 
+POISONS = "poison", "brought"
 BY_HAND = """
 import math
 import torch
-from pacd.losses import consistency
+from mine import consistency
 
 logits = math.log(3) * torch.tensor([[1.0, 0.0], [0.0, 1.0]])
 x, y = torch.zeros(1, 1, 1, 1), torch.tensor([0])
@@ -202,16 +201,30 @@ def test_trainer(tree):
     poison, victim = (
         json.loads((tree / name).read_text()) for name in ("poison.json", "consistency.json")
     )
-    assert poison["parameters"]["trainer"] == victim["parameters"]["trainer"] == "consistency"
+    assert poison["parameters"]["trainer"] == victim["parameters"]["trainer"] == "mine:consistency"
+    assert poison["brought"] == victim["brought"] and set(poison["brought"]) == {"mine:consistency"}
     assert (
         victim["parameters"]["trainer_options"] == {"lam": 5.0}
-        and victim["poison"]["trainer"] == "consistency"
+        and victim["poison"]["trainer"] == "mine:consistency"
     )
     # Two classes and two draws by hand: softmaxes (3/4, 1/4) and (1/4, 3/4) have the mean
     # (1/2, 1/2) with entropy log 2.
     value = float(run(tree, Block("python", None, BY_HAND)).stdout)
     cross_entropy, divergence = -(np.log(3 / 4) + np.log(1 / 4)) / 2, 0.5 * np.log(4 / 3)
     assert value == pytest.approx(cross_entropy + 3 * divergence + 0.5 * np.log(2), rel=1e-5)
+
+
+def test_bring(tree):
+    *_, bite, _, certified = follow("bring", tree)
+    assert (
+        re.search(r"ACR [\d.]+ clean, [\d.]+ poisoned", bite) and "assumed: dataset mnist5k" in bite
+    )
+    poison, brought = (json.loads((tree / f"{name}.json").read_text()) for name in POISONS)
+    assert poison["parameters"]["attack"] == "yours:brighter"
+    assert brought["distortion"] == poison["distortion"] and poison["distortion"]["linf"] < 0.06
+    assert len(list((tree / "pngs").iterdir())) == brought["poisoned"] == poison["poisoned"]
+    rows = pd.read_csv(tree / "linear.csv")
+    assert list(rows["index"]) == list(range(10)) and "10 rows: linear.csv" in certified
 
 
 def test_cluster_and_index(tree):
