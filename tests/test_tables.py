@@ -194,10 +194,27 @@ def test_every_trainer_has_a_colour_and_a_name():
 
 @pytest.mark.parametrize(
     "attack, name",
-    [("none", "clean"), ("first_order", "PACD"), ("low_frequency", "control: low frequency")],
+    [
+        ("none", "clean"),
+        ("first_order", "PACD"),
+        ("low_frequency", "control: low frequency"),
+        ("mine:attack", "mine:attack"),
+    ],
 )
 def test_attacks_have_names(attack, name):
     assert style.attack_name(attack) == name
+
+
+def test_a_brought_trainer_has_its_own_name_and_a_colour_that_no_other_has():
+    colours = style.Colours(style.TRAINER_COLOUR)
+    first, second = colours["mine:loss"], colours["yours:loss"]
+    assert (
+        colours["mine:loss"] == first and len({first, second, *style.TRAINER_COLOUR.values()}) == 6
+    )
+    assert style.TRAINER_NAME["mine:loss"] == "mine:loss"
+    table = pd.DataFrame({"trainer": ["mine:loss", "macer", "gaussian"], "sigma": 0.5})
+    ordered = drops.in_order_of_trainers(table)["trainer"]
+    assert list(ordered) == ["gaussian", "macer", "mine:loss"]
 
 
 def test_options_and_numbers_are_named_as_readers_know_them():
