@@ -27,7 +27,8 @@ def curves(axis, rows, radii, **line):
 
 def curve_figure(rows):
     """Certified accuracy against radius, a panel a trainer and sigma, a line an attack."""
-    trainers = [name for name in TRAINER_COLOUR if name in set(rows["trainer"])]
+    there = set(rows["trainer"])
+    trainers = sorted(there, key=list(dict.fromkeys([*TRAINER_COLOUR, *there])).index)
     sigmas = sorted(rows["sigma"].unique())
     size = (6, 1.4 + 1.8 * len(trainers)) if len(sigmas) > 1 else (6, 3.6)
     options = {"figsize": size, "layout": "constrained", "squeeze": False}
