@@ -27,7 +27,7 @@ def curves(axis, rows, radii, **line):
 
 def curve_figure(rows):
     """Certified accuracy against radius, a panel a trainer and sigma, a line an attack."""
-    there = set(rows["trainer"])
+    there = rows["trainer"].unique()
     trainers = sorted(there, key=list(dict.fromkeys([*TRAINER_COLOUR, *there])).index)
     sigmas = sorted(rows["sigma"].unique())
     size = (6, 1.4 + 1.8 * len(trainers)) if len(sigmas) > 1 else (6, 3.6)
