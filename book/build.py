@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from study import grid
+from study import explorer, frames, grid
 from study.intervals import pairs
 from study.numbers import experiments
 from study.results import ROOT
@@ -81,6 +81,12 @@ def copy_runs():
     shutil.copy(ROOT / "notebooks" / "extend.ipynb", BOOK / "runs" / "extend.ipynb")
 
 
+def write_tables():
+    """What a reader can download: all rows of the profiles that the Explorer shows."""
+    for profile in explorer.PROFILES:
+        frames.write(profile, BUILD / "tables")
+
+
 def write_settings():
     """Sphinx's settings, of the pages that are shown."""
     toc = BUILD / "_toc.yml"
@@ -93,6 +99,7 @@ def write_settings():
 
 def main():
     copy_runs()
+    write_tables()
     write_settings()
     # What pages import, and the extensions of _config.yml.
     found = os.pathsep.join(map(str, (ROOT, BOOK / "_ext")))

@@ -112,17 +112,21 @@ class Grid:
         beside = [path.with_name(path.stem + end) for end in (".json", *ends)]
         return [*map(str, beside), str(path)]
 
+    def chosen(self, experiment=None):
+        """Runs of one experiment, or of all in their order, each once (list)."""
+        if experiment not in (None, *self.experiments):
+            known = ", ".join(self.experiments)
+            raise SettingsError(f"EXPERIMENT must be one of {known}, not {experiment!r}.")
+        names = self.experiments if experiment is None else [experiment]
+        return list(dict.fromkeys(run for name in names for run in self.experiments[name]))
+
     def missing(self, experiment=None):
         """Runs of one experiment, or of all in their order, whose rows are still to be made.
 
         These are all runs, unless the profile is ``kept``.
         """
-        if experiment not in (None, *self.experiments):
-            known = ", ".join(self.experiments)
-            raise SettingsError(f"EXPERIMENT must be one of {known}, not {experiment!r}.")
-        chosen = self.experiments if experiment is None else [experiment]
         every = self.runs
-        runs = dict.fromkeys(run for name in chosen for run in self.experiments[name])
+        runs = self.chosen(experiment)
         return [run for run in runs if not (self.kept and exist(_path(every[run])))]
 
 
@@ -173,9 +177,12 @@ def rows(profile, experiment):
 
 
 def paths(plan, experiment, notebook="victim"):
-    """Where the rows of an experiment's runs of a notebook are, or will be (list of paths)."""
+    """Where the rows of an experiment's runs of a notebook are, or will be (list of paths).
+
+    Of the whole profile where the experiment is None.
+    """
     of_kind = plan.by_notebook[notebook]
-    return [_path(of_kind[run]) for run in plan.experiments[experiment] if run in of_kind]
+    return [_path(of_kind[run]) for run in plan.chosen(experiment) if run in of_kind]
 
 
 def rows_files(profile, experiment):

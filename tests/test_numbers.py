@@ -465,12 +465,6 @@ def test_cost_until_the_drop(drops, words):
     assert spent == f"ours: {words}"
 
 
-def test_recertify():
-    found = said("recertify").numbers
-    data = {run.parameters["dataset"] for e in ("ladder", "raw_trainers") for run in runs(e)}
-    assert found["dataset"] == ", ".join(data) and found["profile"] == "laptop"
-
-
 def test_readme_shows_what_the_rows_say(tmp_path):
     headline.draw(tmp_path / "new.svg")
     new, shown = ((path).read_text() for path in (tmp_path / "new.svg", headline.PATH))

@@ -1,5 +1,5 @@
 // Certificates from counts, the numbers of pacd.certify and study.intervals in a browser. Nothing here knows the page.
-const recertify = (() => {
+const explorer = (() => {
   // ln Gamma(z) less Stirling's (z - 1/2) ln z - z + ln(2 pi) / 2: its asymptotic series, by recurrence below z = 10.
   function stirlingRest(z) {
     let rest = 0;
