@@ -526,7 +526,7 @@ A_CELL = "ladder/MNIST-10-000-training-images-class-1/GA/0.5/lenet-raw-pixels/as
 @pytest.mark.parametrize(
     "name, value",
     [
-        ("profile", "papers"),
+        ("profile", "smoke"),
         ("profile", "toString"),
         ("a", A_CELL + "er"),
         ("b", A_CELL.replace("ladder", "draws")),  # there, but in the other profile
