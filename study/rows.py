@@ -132,9 +132,9 @@ def _facts(manifest):
     made, parameters = manifest["poison"], manifest["parameters"]
     poison = {"attack": "unknown" if made else "none", "trainer": "none", "architecture": "none"}
     poison |= made or {}
-    # Rows from before ``normalisation`` was a parameter are of centred networks.
-    facts = {"normalisation": "centred", **poison, **(manifest.get("distortion") or {})}
-    facts |= parameters
+    # Rows from before these were parameters are of centred networks, trained by Adam.
+    facts = {"normalisation": "centred", "optimizer": "adam", **poison}
+    facts |= {**(manifest.get("distortion") or {}), **parameters}
     facts["attack_options"] = _listed(poison.get("attack_options", {}))
     facts["trainer_options"] = _listed(parameters["trainer_options"])
     facts["crafting_trainer"] = poison["trainer"]
