@@ -1,5 +1,7 @@
 # make book   run the smoke profile and build the book      make study PROFILE=laptop EXPERIMENT=ladder   run a profile, or a part
 # make test   run the profile trial, and the tests          make lock                                     renew requirements.lock
+# make lab    open notebooks/extend.ipynb in JupyterLab
+# make kills  kill a small study 20 times, which must end with the rows of one left alone; ten minutes
 # make mutants   plant faults, each of which a test must find; about ten minutes
 PYTHON ?= python3
 PROFILE ?= smoke
@@ -7,7 +9,7 @@ CORES ?= all
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: book study test mutants pack unpack lock clean
+.PHONY: book study test kills mutants lab pack unpack lock clean
 book: override PROFILE = smoke
 book study: .venv/installed
 	@python -m study.run $@ --profile '$(PROFILE)' --experiment '$(EXPERIMENT)' --cores $(CORES)
@@ -16,6 +18,9 @@ book study: .venv/installed
 test: .venv/installed
 	@python -m study.run study --profile trial --cores $(CORES)
 	python -m pytest -n auto --dist loadfile
+
+kills: .venv/installed
+	python -m pytest -n0 tests/test_kills.py --kills 20
 
 mutants: .venv/installed
 	python tests/mutants.py
@@ -36,9 +41,16 @@ pack: .venv/installed
 unpack: .venv/installed
 	python -m study.unpack $(PROFILE) $(FILE)
 
+# JupyterLab in the same environment: `python3`, the kernel of the notebooks, is the .venv that runs it.
+lab: .venv/installed
+	pip install --quiet --requirement requirements-lab.lock
+	jupyter lab notebooks/extend.ipynb
+
+COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --no-annotate --no-header --quiet
 lock:
 	pip install --quiet uv
-	uv pip compile pyproject.toml --universal --python-version 3.11 --no-annotate --no-header --quiet --output-file requirements.lock
+	$(COMPILE) --output-file requirements.lock
+	$(COMPILE) --extra lab --constraint requirements.lock --output-file requirements-lab.lock
 
 clean:
 	rm -rf book/_build book/runs data/executed data/checkpoints data/results/smoke data/results/trial data/poison/smoke data/poison/trial .snakemake

@@ -132,9 +132,15 @@ def check(votes, y, sigma, n0, n, alpha, radii):
         raise ValueError(
             f"radii must be one or more numbers, 0 or above, pixel units, not {radii}."
         )
-    if y.shape != votes.images.shape[:1]:
-        wanted, got = len(votes.images), tuple(y.shape)
+    x, most = votes.images, votes.classes - 1
+    if not (x.is_floating_point() and ((x >= 0) & (x <= 1)).all()):
+        found = f"{x.dtype} from {x.min().item():g} to {x.max().item():g}"
+        raise ValueError(f"the points must be floats from 0 to 1, the pixel units, not {found}.")
+    if y.shape != x.shape[:1]:
+        wanted, got = len(x), tuple(y.shape)
         raise ValueError(f"y must hold one label for each of the {wanted} points, not {got}.")
+    if not ((y >= 0) & (y <= most) & (y == y.long())).all():
+        raise ValueError(f"y must hold labels from 0 to {most}, not {y.unique().tolist()}.")
 
 
 def coins(points, seed):

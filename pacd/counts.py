@@ -37,7 +37,7 @@ def _randomised(k, n, alpha, u, low):
 
 def fewest_draws(alpha):
     """With fewer draws nothing can be certified: alpha^(1 / n) is not above 1/2."""
-    return int(np.log2(1 / alpha)) + 1
+    return int(-np.log2(alpha)) + 1
 
 
 def looks_at(n, first=1000):

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from pacd.counts import ABSTAIN, majority
+from pacd.counts import ABSTAIN, fewest_draws, majority
 from pacd.losses import ascend
 from pacd.smoothing import noisy
 from pacd.votes import DRAWS
@@ -50,13 +50,16 @@ def empirical_radius(
     Raises
     ------
     ValueError
-        If a radius is negative or not finite, or there is none.
+        If a radius is negative or not finite, or there is none, or n draws could show no success.
     """
     radii = np.sort(sigma * RADII if radii is None else np.asarray(radii, float)).tolist()
     if not radii or not np.isfinite(radii).all() or radii[0] < 0:
         raise ValueError(
             f"radii must be one or more numbers, 0 or above, pixel units, not {radii}."
         )
+    fewest = fewest_draws(alpha / len(radii) / 2)  # the test is two-sided
+    if n < fewest:
+        raise ValueError(f"n must be at least {fewest}, or no attack can succeed, not {n}.")
     x, some = votes.images, max(1, votes.batch // draws)
     # The certifier's streams are 2 * seed and 2 * seed + 1.
     generator = torch.Generator(x.device).manual_seed(2**31 + seed)

@@ -67,7 +67,7 @@ class Votes:
         self.chunk = max(1, min(self.batch // self.draws, len(x)))
         self.layout = torch.channels_last if x.ndim == 4 else torch.contiguous_format
         self.step = tally
-        with torch.inference_mode(), full_float32():
+        with torch.inference_mode(), full_float32(x.device):
             for network in (model,) if quick is None else (model, quick):
                 self._check(network)
             self.lift, self.network, self.first = self._parts()
@@ -87,7 +87,8 @@ class Votes:
         modules = network.modules() if isinstance(network, nn.Module) else ()
         if any(module.training for module in modules):
             raise ValueError("the model must be in evaluation mode: call model.eval() first.")
-        outputs = torch.cat([network(part) for part in self.images.split(self.batch)])
+        # Copies, as a network may change its input in place.
+        outputs = torch.cat([network(part.clone()) for part in self.images.split(self.batch)])
         if outputs.shape != (len(self.images), self.classes):
             wanted, got = (len(self.images), self.classes), tuple(outputs.shape)
             raise ValueError(f"the model's outputs must be of shape {wanted}, not {got}.")
@@ -95,11 +96,12 @@ class Votes:
             raise ValueError("the model's outputs on the points are not finite.")
         # A last bit may move an integer network by one of its steps.
         tolerance = 1e-2 if network is self.model else 0.1
-        alone, beside = network(self.images[:1]), outputs[:1]
-        if not torch.allclose(alone, beside, rtol=tolerance, atol=tolerance):
-            raise ValueError(
-                "the model's output on a point must not depend on the batch or chance."
-            )
+        first = self.images[:1]
+        alone = network(first.clone())
+        extremes = torch.cat([first, torch.zeros_like(first), torch.ones_like(first)])
+        for beside in (outputs, network(extremes)):
+            if not torch.allclose(alone, beside[:1], rtol=tolerance, atol=tolerance):
+                raise ValueError("the model's outputs must not depend on the batch or chance.")
 
     def _parts(self):
         """What the noise passes once, and with their layout what votes in the end and first."""
@@ -127,7 +129,7 @@ class Votes:
         total = torch.zeros(len(points), self.classes, dtype=torch.int64, device=self.x.device)
         if not len(points):
             return total
-        with full_float32():
+        with full_float32(self.x.device):
             for part in noise.split(self.draws):
                 part, keep = self._padded(part)
                 for rows, chosen in zip(total.split(self.chunk), points.split(self.chunk)):
@@ -175,7 +177,7 @@ class Votes:
         before, self.step = self.step, step
         noise, keep = self._padded(torch.zeros_like(self.images[:1]))
         try:
-            with full_float32():
+            with full_float32(self.x.device):
                 self._count(torch.zeros(1, dtype=torch.int64, device=self.x.device), noise, keep)
         except Exception as error:
             self.step = before
@@ -211,12 +213,13 @@ def tally(rest, layout, x, noise, keep, classes, margin):
 
 
 @contextmanager
-def full_float32():
-    """No TF32, whose ten bits would round first(x) and first(noise) apart."""
+def full_float32(device):
+    """No TF32 and no autocast: ten bits or fewer would round first(x) and first(noise) apart."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = cudnn.allow_tf32, matmul.allow_tf32
     cudnn.allow_tf32 = matmul.allow_tf32 = False
     try:
-        yield
+        with torch.autocast(device.type, enabled=False):
+            yield
     finally:
         cudnn.allow_tf32, matmul.allow_tf32 = before

@@ -19,7 +19,13 @@ def acr_sentence(rows):
     by_victim = [acr(table) for _, table in rows.groupby("seed")]
     mean, low, high = mean_interval(by_victim)
     several = f"95 % interval over {len(by_victim)} victims {low:.3f} to {high:.3f}"
-    return f"ACR {mean:.3f}, {several if len(by_victim) > 1 else 'one victim: no interval'}"
+    # Points that stopped early would have larger radii after all draws.
+    least = "" if (_looks(rows) == 1).all() else "at least "
+    return f"ACR {least}{mean:.3f}, {several if len(by_victim) > 1 else 'one victim: no interval'}"
+
+
+def _looks(rows):
+    return rows.get("looks", pd.Series(1))
 
 
 def certified_accuracy(rows, radii):
@@ -62,11 +68,16 @@ def recertify(rows, *, alpha=None, n=None, seed=0):
     Raises
     ------
     ValueError
-        If a row holds fewer than n draws, or n is given for rows whose draws were stopped early.
+        If alpha or n is impossible, a row holds fewer than n draws, or n is given for rows whose
+        draws were stopped early.
     """
+    if alpha is not None and not 0 < alpha < 1:
+        raise ValueError(f"alpha must be between 0 and 1, both excluded, not {alpha}.")
     if n is None:
         return bound(rows, alpha)
-    if (rows.get("looks", pd.Series(1)) != 1).any():
+    if n < 1:
+        raise ValueError(f"n must be at least 1, not {n}.")
+    if (_looks(rows) != 1).any():
         reason = "the others' number of draws depended on them"
         raise ValueError(f"n may be given only for rows that were looked at once: {reason}.")
     drawn = (rows["n"] > 0).to_numpy()
@@ -115,9 +126,10 @@ def pairs(rows, by, against="none"):
     reference = rows[rows["attack"] == against]
     shared = [name for name in by if name not in POISON_ONLY]
     others = rows[~rows["attack"].isin(["none", against])]
-    for values, poisoned in others.groupby(by, sort=False):
-        cell = dict(zip(by, values))
-        of_cell = (reference[shared] == [cell[name] for name in shared]).all(axis=1)
+    for values, poisoned in others.groupby(by, sort=False, dropna=False):
+        cell, wanted = dict(zip(by, values)), poisoned[shared].iloc[0]
+        # None is a value too, such as the train_size of whole sets.
+        of_cell = (reference[shared].eq(wanted) | reference[shared].isna() & wanted.isna()).all(1)
         clean = reference[of_cell]
         seeds = set(clean["seed"]) & set(poisoned["seed"])
         if len(seeds) > 1:
@@ -129,17 +141,19 @@ def by_seed(rows, value="radius"):
     return rows.pivot(index="seed", columns="index", values=value)
 
 
-# How both sides of a comparison were certified, and where.
-SAME = ("dataset", "target_class", "sigma", "n0", "alpha", "looks", "noise_seed", "precision")
+# How both sides of a comparison were trained and certified, and where.
+SAME = ("dataset", "split_seed", "train_size", "trainer", "trainer_options", "architecture")
+SAME += ("normalisation", "epochs", "batch", "lr", "schedule", "weight_decay", "optimizer")
+SAME += ("augmentation", "target_class", "sigma", "n0", "alpha", "looks", "noise_seed", "precision")
 
 
 def _check_alike(*sides):
     """ValueError where a difference between the sides would not be the poison's doing."""
 
     def check(name, values):
-        here, there = (sorted(set(side)) for side in values)
+        here, there = ({"none" if pd.isna(v) else v for v in side} for side in values)
         if here != there:
-            said = " and ".join(", ".join(map(str, side)) for side in (here, there))
+            said = " and ".join(", ".join(sorted(map(str, side))) for side in (here, there))
             raise ValueError(f"clean and poisoned rows must have the same {name}, not {said}.")
 
     def both_have(name):
@@ -148,7 +162,7 @@ def _check_alike(*sides):
     for name in SAME:
         if both_have(name):
             check(name, [side[name] for side in sides])
-    one_look = all((side.get("looks", pd.Series(1)) == 1).all() for side in sides)
+    one_look = all((_looks(side) == 1).all() for side in sides)
     if both_have("n") and one_look and all(side["n"].any() for side in sides):
         check("n", [[side["n"].max()] for side in sides])
     if both_have("label"):

@@ -29,7 +29,7 @@ def read_rows(*paths):
     FileNotFoundError
         If a run has no rows, or no manifest.
     ValueError
-        If rows and manifest do not belong together.
+        If rows and manifest do not belong together, or were changed since they were written.
     """
     tables = [_with_facts(Path(path).stem, *load(path)) for path in paths]
     return pd.concat(tables, ignore_index=True)
@@ -49,7 +49,7 @@ def manifest_of(path):
     """The manifest of one run (dict); FileNotFoundError without any."""
     path, kept = Path(path), kept_with(path)
     if kept is None:
-        return json.loads(manifest_path(path).read_text())
+        return _parsed(manifest_path(path))
     return manifests(kept)["runs"][path.stem]
 
 
@@ -84,7 +84,17 @@ def manifests(kept):
 
 @lru_cache
 def _manifests(path, written):
-    return json.loads(path.read_text())
+    content = _parsed(path)
+    if not {"runs", "sha256"} <= set(content):
+        raise ValueError(f"{path} must hold runs and sha256, as it was written.")
+    return content
+
+
+def _parsed(path):
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} must be JSON, as it was written ({error}).") from error
 
 
 @lru_cache
@@ -102,8 +112,8 @@ def table_of(runs):
 
 
 def check(path, facts):
-    """ValueError unless rows and manifest belong together; some from before have no hash."""
-    if facts.get("sha256") not in (None, seal(facts, path.read_bytes())):
+    """ValueError unless rows and manifest are those that were written together."""
+    if facts.get("sha256") != seal(facts, path.read_bytes()):
         raise ValueError(f"{path} and its manifest must belong together, and their hash differs.")
 
 
@@ -122,11 +132,11 @@ def _facts(manifest):
     made, parameters = manifest["poison"], manifest["parameters"]
     poison = {"attack": "unknown" if made else "none", "trainer": "none", "architecture": "none"}
     poison |= made or {}
-    # Rows from before ``normalisation`` was a parameter are of centred networks; a network of
+    # Rows from before these were parameters are of centred networks, trained by Adam; a network of
     # another make, which has no trainer, scales pixels as it likes.
     scaling = "centred" if "trainer" in parameters else "unknown"
-    facts = {"normalisation": scaling, **poison, **(manifest.get("distortion") or {})}
-    facts |= parameters
+    facts = {"normalisation": scaling, "optimizer": "adam", **poison}
+    facts |= {**(manifest.get("distortion") or {}), **parameters}
     facts["attack_options"] = _listed(poison.get("attack_options", {}))
     facts["trainer_options"] = _listed(parameters.get("trainer_options", {}))
     facts["crafting_trainer"] = poison["trainer"]

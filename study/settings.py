@@ -12,6 +12,7 @@ from pacd.counts import fewest_draws
 from pacd.curation import CURATIONS
 from pacd.data import TORCHVISION
 from pacd.direct_search import SEARCHES
+from pacd.empirical import RADII
 from pacd.losses import TRAINERS
 from pacd.models import MODELS, NORMALISATIONS
 from pacd.poison_file import whole_steps
@@ -181,6 +182,18 @@ class VictimSettings(Certificate, ReadsPoison):
             le=1000,
         ),
     ]
+
+    @model_validator(mode="after")
+    def _enough_draws(self):
+        fewest = fewest_draws(self.alpha)
+        reason = "no point can be certified"
+        if self.empirical_steps:  # its tests are two-sided, one for each radius
+            fewest = fewest_draws(self.alpha / len(RADII) / 2)
+            reason = "no attack on a victim can succeed"
+        if self.n < fewest:
+            allowed = f"{fewest} or more at alpha {self.alpha:g}, or {reason}"
+            raise ValueError(f"n must be {allowed}, not {self.n}")
+        return self
 
     @property
     def recipe(self):

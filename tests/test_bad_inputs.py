@@ -6,6 +6,7 @@ import torch
 from test_intervals import table
 
 from pacd import data
+from pacd.certify import certify
 from pacd.certify import check as check_certify
 from pacd.data import DataError
 from pacd.poison_file import PoisonError
@@ -41,6 +42,8 @@ OF_NOTEBOOKS = [
     ("victim", {"alpha": 0}, "alpha must be a failure probability between 0 and 1, not 0"),
     ("victim", {"n": 9}, "n must be 10 or more at alpha 0.001, or no point can be certified"),
     ("victim", {"n": 13, "alpha": 1e-4}, "n must be 14 or more at alpha 0.0001"),
+    ("victim", {"n": 15, "empirical_steps": 1}, "n must be 16 or more at alpha 0.001, or no attac"),
+    ("victim", {"n": 1074, "alpha": 5e-324}, "n must be 1075 or more at alpha 4.94066e-324, or no"),
     ("victim", {"n": 0}, f"n {COUNT} 0"),
     ("victim", {"n": True}, f"n {COUNT} True"),
     ("victim", {"n": 100.5}, f"n {COUNT} 100.5"),
@@ -152,6 +155,7 @@ OF_DATA = [
     ({"y_train": 0 * Y}, "y_train must hold two classes or more"),
     ({"x_test": X[:, :7]}, "x_train and x_test must have images of one shape"),
     ({"x_train": X / 255.0, "x_test": X / 255.0}, "images must be uint8 of shape (N, H, W) or ("),
+    ({"x_train": X + 1, "x_test": X + 1}, "images must be from 0 to 255, not from 0 to 1"),
     ({"x_train": X[..., None].repeat(4, 3), "x_test": X[..., None].repeat(4, 3)}, "images must be"),
 ]
 
@@ -164,6 +168,10 @@ OF_CERTIFICATES = [
     ({"n": 9}, "n must be at least 10 at alpha = 0.001, or no point can be certified, not 9."),
     ({"radii": []}, "radii must be one or more numbers, 0 or above, pixel units, not []."),
     ({"radii": [NAN]}, "radii must be one or more numbers, 0 or above, pixel units, not [nan]."),
+    ({"y": torch.tensor([0, 4])}, "y must hold labels from 0 to 3, not [0, 4]."),
+    ({"y": torch.tensor([-1, 3])}, "y must hold labels from 0 to 3, not [-1, 3]."),
+    ({"y": torch.tensor([0.5, 1])}, "y must hold labels from 0 to 3, not [0.5, 1.0]."),
+    ({"y": torch.tensor([NAN, 1])}, "y must hold labels from 0 to 3, not [1.0, nan]."),
     ({"y": torch.zeros(3)}, "y must hold one label for each of the 2 points, not (3,)."),
 ]
 
@@ -232,6 +240,22 @@ def test_an_argument_of_the_certifier(change, sentence):
     starts(sentence, error)
 
 
+OF_POINTS = [
+    (torch.full((2, 1, 1, 4), 200, dtype=torch.uint8), "torch.uint8 from 200 to 200."),
+    (torch.tensor([[0.0, 255.0]]), "torch.float32 from 0 to 255."),
+    (torch.tensor([[-1.0, 0.5]]), "torch.float32 from -1 to 0.5."),
+]
+
+
+@pytest.mark.parametrize("x, found", OF_POINTS)
+def test_points_in_other_units(x, found):
+    """A radius in pixel units would not be one of these."""
+    votes = Votes(lambda x: x.flatten(1).float(), x, x[0].numel())
+    with pytest.raises(ValueError) as error:
+        certify(votes, torch.zeros(len(x)), 0.5)
+    starts(f"the points must be floats from 0 to 1, the pixel units, not {found}", error)
+
+
 @pytest.mark.parametrize(
     "profile", ["profiles/smoke.yaml", "smoke laptop", "", "../profiles/smoke", "Smoke"]
 )
@@ -253,6 +277,13 @@ def test_rows_that_cannot_be_compared_or_certified_again():
     with pytest.raises(ValueError) as error:
         recertify(rows, n=2000)
     starts("n must be at most 1000, the draws in the rows, not 2000.", error)
+    for change in ({"alpha": 5}, {"alpha": 0}, {"alpha": NAN}):
+        with pytest.raises(ValueError) as error:
+            recertify(rows, **change)
+        starts("alpha must be between 0 and 1, both excluded, not", error)
+    with pytest.raises(ValueError) as error:
+        recertify(rows, n=0)
+    starts("n must be at least 1, not 0.", error)
 
 
 MNIST = {"empty": b"", "a page": b"<!DOCTYPE html><html></html>" * 9, "cut": None}

@@ -14,17 +14,17 @@ from pacd.models import make_model, split_affine
 from pacd.votes import DRAWS, Votes
 from study.intervals import recertify
 
-W, SIGMA = torch.tensor([3.0, -4.0]), 0.5  # |W| = 5
+W, SIGMA = torch.tensor([1.25, -1.25]).repeat(8), 0.5  # |W| = 5
 
 
 def linear(x):
-    """Class 1 where W . x > 0; d from the boundary p = Phi(d / sigma), so the true radius is d."""
-    score = x.flatten(1) @ W
+    """Class 1 where W . (x - 1/2) > 0; d from the boundary p = Phi(d / sigma): the true radius."""
+    score = (x.flatten(1) - 0.5) @ W
     return torch.stack([-score, score], 1)
 
 
 def at_distance(*distances):
-    return torch.stack([d * W / 25 * 5 for d in distances]).view(-1, 1, 1, 2)
+    return torch.stack([0.5 + d * W / 5 for d in distances]).view(-1, 1, 4, 4)
 
 
 def counts(rows):
@@ -367,6 +367,46 @@ def test_a_network_in_training_mode_is_refused(lenet, images):
 def test_a_network_that_is_no_function_of_the_image_is_refused(lenet, images, drift):
     with pytest.raises(ValueError, match="batch or chance"):
         certify(lambda z: drift(z, 10 * lenet(z)), *images, 0.5)
+
+
+class BatchStatistics(nn.Module):
+    """A network with batch norm that keeps no running statistics, in evaluation mode."""
+
+    def __init__(self, rest):
+        super().__init__()
+        self.norm, self.rest = nn.BatchNorm2d(1, track_running_stats=False), rest
+        self.eval()
+
+    def forward(self, x):
+        return 10 * self.rest(self.norm(x))
+
+
+@pytest.mark.parametrize("points", [1, 4])
+def test_a_batch_of_equal_points_does_not_hide_what_depends_on_it(lenet, images, points):
+    x = images[0][:1].expand(points, -1, -1, -1)
+    with pytest.raises(ValueError, match="batch or chance"):
+        certify(BatchStatistics(lenet), x, images[1][:1].expand(points), 0.5, n=50)
+
+
+def test_a_network_that_writes_into_its_input_leaves_the_points_as_they_are(lenet, images):
+    x, y = images[0].clone(), images[1]
+    rows = certify(lambda z: lenet(z.round_()), x, y, 0.5, n=50)
+    assert x.equal(images[0])
+    expected = certify(lambda z: lenet(z.round()), x, y, 0.5, n=50)
+    pd.testing.assert_frame_equal(rows, expected)
+
+
+def test_autocast_changes_no_vote(lenet, images):
+    with torch.autocast("cpu", torch.bfloat16):
+        rows = certify(lenet, *images, 0.5, n=N, n0=30)
+    pd.testing.assert_frame_equal(rows, certify(lenet, *images, 0.5, n=N, n0=30))
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_points_may_lie_in_memory_as_they_like(lenet, images, layout):
+    x = images[0].transpose(2, 3).contiguous(memory_format=layout).transpose(2, 3)
+    rows = certify(lenet, x, images[1], 0.5, n=50)
+    pd.testing.assert_frame_equal(rows, certify(lenet, *images, 0.5, n=50))
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ experiments:
     poison: {attack: [none, uniform]}
 """
 # Lab needs a package index and a browser, so its Run All is made by nbclient, which Lab uses too.
-LAB = "pip install jupyterlab\njupyter lab notebooks/extend.ipynb"
+LAB = "make lab"
 # The stand-in for Slurm answers at once, so there is nothing to wait for.
 WAIT = "--latency-wait 60"
 REPLACED = {

@@ -86,10 +86,21 @@ def test_no_more_false_successes_than_alpha():
 
 
 def test_the_tests_of_a_point_share_alpha():
-    """Nine lost votes of nine have p = 2 / 2^9 = 0.0039: enough for one radius, not for four."""
-    x, y = at_distance(-5.0)
-    assert on_line(x, y, [0.0], n=9, alpha=0.004).tolist() == [0]
-    assert on_line(x, y, [0.0, 0.1, 0.2, 0.3], n=9, alpha=0.004).tolist() == [np.inf]
+    """24 lost votes of 30 have p = 0.0014: enough for one radius, not for four."""
+
+    def by_place(x):
+        lost = torch.arange(len(x)) >= 6
+        return torch.stack([lost, ~lost], 1) + 0 * x.flatten(1).sum(1, keepdim=True)
+
+    attack = partial(attacked, by_place, *at_distance(0.0), classes=2, n=30, alpha=0.004)
+    assert attack([0.0]).tolist() == [0]
+    assert attack([0.0, 0.1, 0.2, 0.3]).tolist() == [np.inf]
+
+
+def test_draws_that_could_show_no_success_are_refused():
+    """Ten lost votes of ten have p = 2 / 2^10 = 0.00195: not enough for four radii at 0.004."""
+    with pytest.raises(ValueError, match="n must be at least 11, or no attack can succeed, not 10"):
+        on_line(*at_distance(0.1), [0.0, 0.1, 0.2, 0.3], n=10, alpha=0.004)
 
 
 def test_attacks_and_certificates_share_no_noise():
@@ -106,11 +117,12 @@ def test_attacks_and_certificates_share_no_noise():
         radius_of(watched, black, torch.tensor([1]), *rest, n=50, classes=2, **options)
         return torch.cat(seen).numpy()
 
+    plain = {0.0, 1.0}  # black and white, which votes try first
     attack = drawn(attacked, [0.0], seed=0)
     assert len(np.intersect1d(attack, drawn(attacked, [0.0], seed=0))) > 200
-    assert set(np.intersect1d(attack, drawn(attacked, [0.0], seed=1))) <= {0.0}
+    assert set(np.intersect1d(attack, drawn(attacked, [0.0], seed=1))) <= plain
     for seed in range(3):
-        assert set(np.intersect1d(attack, drawn(certified, seed=seed))) <= {0.0}
+        assert set(np.intersect1d(attack, drawn(certified, seed=seed))) <= plain
 
 
 def test_linear_certificates_and_attacks_agree_and_doubled_radii_are_caught():

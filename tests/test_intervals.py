@@ -37,6 +37,8 @@ def test_the_acr_in_words():
     several = "ACR 1.500, 95 % interval over 2 victims -4.853 to 7.853"
     assert intervals.acr_sentence(rows) == several
     assert intervals.acr_sentence(rows[:2]) == "ACR 1.000, one victim: no interval"
+    early = rows[:2].assign(looks=4)  # and fewer draws than others
+    assert intervals.acr_sentence(early) == "ACR at least 1.000, one victim: no interval"
 
 
 def test_drop_of_a_small_table():
@@ -178,6 +180,10 @@ def test_interval_over_seeds_covers_the_drop_of_the_points_at_hand():
         ("n", 1000, 2000),
         ("n0", 100, 50),
         ("looks", 1, 4),
+        ("train_size", None, 300),
+        ("normalisation", "none", "centred"),
+        ("epochs", 10, 30),
+        ("trainer", "gaussian", "macer"),
         ("noise_seed", 0, 1),
         ("precision", "int8", "float32"),
         ("dataset", "mnist", "cifar10"),
@@ -194,6 +200,14 @@ def test_unlike_rows_are_refused(name, here, there):
         with pytest.raises(ValueError, match=f"must have the same {name}, not"):
             compare(*pair)
         compare(clean.assign(**{name: here}), poisoned.assign(**{name: here}))
+
+
+def test_whole_training_sets_are_a_cell_too():
+    clean = table(np.ones((2, 3))).assign(attack="none", train_size=None, sigma=0.5)
+    rows = pd.concat([clean, clean.assign(attack="uniform"), clean.assign(train_size=300)])
+    ((cell, before, after),) = intervals.pairs(rows, ["train_size", "sigma", "attack"])
+    assert pd.isna(cell["train_size"]) and cell["sigma"] == 0.5
+    assert len(before) == len(after) == 6 and before["train_size"].isna().all()
 
 
 def test_points_that_changed_their_label_are_refused():

@@ -1,6 +1,7 @@
-"""A small study that is killed at random moments ends with the rows of one that was left alone.
+"""A study that is killed at random moments ends with the rows of one that was left alone.
 
-``pytest tests/test_kills.py --kills 20`` kills more often than the suite does.
+The notebooks' computing is killed 20 times, the whole line with Snakemake and its kernels a few
+times; ``make kills`` kills that 20 times too.
 """
 
 import os
@@ -9,7 +10,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 
+import numpy as np
+import psutil
 import pytest
 
 from pacd.data import ROOT
@@ -23,7 +28,6 @@ experiments:
     poison: {attack: [none, first_order]}
 """
 TIMEOUT = 900
-LONGEST = 40  # seconds to a kill; a run that nobody kills takes less, or starts the next loop whole
 
 
 @pytest.fixture
@@ -54,8 +58,17 @@ def study(tree, seconds=TIMEOUT):
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        kill(psutil.Process(process.pid))
         return process.wait()
+
+
+def kill(process):
+    """It and all below it, as a power cut does: kernels have sessions of their own."""
+    family = [process, *process.children(recursive=True)]
+    for member in family:
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
+    psutil.wait_procs(family[1:], TIMEOUT)
 
 
 def results(tree):
@@ -66,18 +79,36 @@ def results(tree):
     return rows
 
 
-def test_killed_at_random_moments(tree, request):
-    chance = random.Random(0)
-    for _ in range(request.config.getoption("kills")):
-        if study(tree, chance.uniform(3, LONGEST)) == 0:  # it was done: once more from the start
-            shutil.rmtree(tree / "data" / "results")
-            shutil.rmtree(tree / "data" / "poison")
-        elif (tree / "data" / "results" / "smoke").exists():
-            results(tree)
-    assert study(tree) == 0
-    killed = results(tree)
+def test_computing_that_is_killed_20_times(tmp_path, digits):
+    parts = {"x_train": digits.x_train[::5], "x_test": digits.x_test}
+    pixels = {name: (x * 255).round().byte().numpy()[:, 0] for name, x in parts.items()}
+    np.savez(tmp_path / "digits.npz", **pixels, y_train=digits.y_train[::5], y_test=digits.y_test)
+    subprocess.run([sys.executable, "tests/killing.py", tmp_path, "20"], cwd=ROOT, check=True)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for result in ("poison.npz", "rows.csv"):
+        assert (whole / result).read_bytes() == (killed / result).read_bytes()
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def start_again(tree):
     for made in ("results", "poison"):
         shutil.rmtree(tree / "data" / made)
+
+
+def test_killed_at_random_moments(tree, request):
+    chance, started = random.Random(0), time.monotonic()
+    status = study(tree)
+    assert status == 0
+    seconds, whole = time.monotonic() - started, results(tree)
+    left = request.config.getoption("kills")
+    while left:
+        if status == 0:  # it was done: once more from the start
+            start_again(tree)
+        status = study(tree, chance.uniform(0, seconds))
+        assert status in (0, -signal.SIGKILL)
+        left -= status != 0
+        if (tree / "data" / "results" / "smoke").exists():
+            results(tree)
     assert study(tree) == 0
-    assert len(killed) == 2 and killed == results(tree)
+    assert len(whole) == 2 and results(tree) == whole
     assert not list((tree / "data").rglob("*.pt"))

@@ -27,6 +27,15 @@ def test_one_list_of_dependencies():
     assert environment["dependencies"][-1] == {"pip": ["-r requirements.lock", "-e ."]}
 
 
+def test_lab_has_the_versions_of_the_study():
+    lines = (ROOT / "requirements-lab.lock").read_text().splitlines()
+    lab = {pin.name: pin for pin in map(Requirement, lines)}
+    assert {pin.name: pin.specifier for pin in LOCK}.items() <= {
+        name: pin.specifier for name, pin in lab.items()
+    }.items(), "run `make lock`"
+    assert str(lab["jupyterlab"].specifier).startswith("==")
+
+
 def test_the_lock_is_what_is_installed():
     from importlib.metadata import version
 

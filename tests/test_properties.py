@@ -2,6 +2,8 @@
 
 import json
 import math
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,7 @@ from pacd import poison_file
 from pacd.counts import bound
 from pacd.data import Splits
 from pacd.poison_file import PoisonError, whole_steps
-from study import grid
+from study import grid, keep
 from study.parameters import SettingsError
 from study.results import write_poison, write_rows
 from study.rows import read_rows
@@ -117,6 +119,47 @@ def test_any_other_byte_of_a_poison_is_refused(kept, suffix, place, change):
         assert torch.equal(images.x_train, whole.x_train)
     finally:
         part.write_bytes(content)
+
+
+TABLES = "one.csv", "one.json", "t.csv.xz", "t.runs.json"  # a run's own files, and kept ones
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """The bytes of two runs' rows in both forms, and what is read of each."""
+    folder = tmp_path_factory.mktemp("tables")
+    facts = {"parameters": {"trainer_options": {"lam": 0.1}, "sigma": 0.5}, "poison": None}
+    facts = {**facts, "accuracy": {0: {"all": 0.5, "target": 0.25}}, "commit": "é"}
+    for run, radius in (("one", 1 / 3), ("two", 0.1), ("three", 2.0)):
+        table = pd.DataFrame({"seed": 0, "index": [3, 5], "radius": radius, "precision": "int8"})
+        write_rows(folder / f"{run}.csv", table, facts)
+    keep.gather(folder / "t.runs.json", [folder / "two.csv", folder / "three.csv"])
+    content = {name: (folder / name).read_bytes() for name in TABLES}
+    return content, {run: read_rows(folder / f"{run}.csv") for run in ("one", "two")}
+
+
+@settings(FEW, max_examples=400)
+@given(st.sampled_from(TABLES), st.integers(0), st.integers(0, 2), st.integers(1, 255))
+def test_any_other_byte_of_rows_is_refused(tables, name, place, more, change):
+    """Changed, deleted or inserted; but for one that changes nothing of what is read."""
+    content, whole = tables
+    run, place = ("one" if name.startswith("one") else "two"), place % len(content[name])
+    head, byte, tail = (
+        content[name][part] for part in (slice(place), place, slice(place + 1, None))
+    )
+    other = [[byte ^ change], [], [change, byte]][more]
+    with tempfile.TemporaryDirectory() as folder:  # a new one, as tables are read once
+        for part, whole_part in content.items():
+            (Path(folder) / part).write_bytes(whole_part)
+        (Path(folder) / name).write_bytes(head + bytes(other) + tail)
+        try:
+            back = read_rows(Path(folder) / f"{run}.csv")
+        except FileNotFoundError:
+            assert name == "t.runs.json"  # a run of another name
+        except ValueError as error:
+            assert str(error).startswith(folder) and " must " in str(error)
+        else:
+            pd.testing.assert_frame_equal(back, whole[run], check_exact=True)
 
 
 @st.composite
