@@ -250,6 +250,17 @@ def test_ladder():
     assert number("experiments/ladder", "cap") == pytest.approx(2.46, abs=0.01)
 
 
+def test_anatomy():
+    page, path = "experiments/anatomy", RESULTS / "shortcut" / "first_order.csv"
+    votes = pd.read_csv(path)
+    shown = votes[(votes["victim"] == "poisoned") & (votes["images"] == "others")]
+    share = 100 * shown.loc[shown["strength"] == 1, "share"].mean()
+    assert number(page, "others_1") == pytest.approx(share, abs=0.05)
+    parts = json.loads(path.with_suffix(".json").read_text())["anatomy"]
+    assert number(page, "shift") == round(100 * parts["shift"])
+    assert parts["shift"] + parts["pattern"] + parts["own"] == pytest.approx(1)
+
+
 @pytest.mark.parametrize("patterns, victims", [(2, 2), (3, 5), (24, 47), (64, 126)])
 def test_successive_halving(patterns, victims):
     """24 + 12 + 6 + 3 + 2, and the like."""
