@@ -15,8 +15,9 @@ from pathlib import Path
 import torch
 
 from pacd.data import ROOT
-from study import checkpoint, settings, setup, terminal  # noqa: F401  what the cells import
+from study import checkpoint, settings, setup, terminal
 
+IMPORTED = settings, setup, terminal  # by the cells too: once, before the forks
 COMMON = {"train_size": 200, "sigma": 0.25}
 FEW = {"warmup": 2, "inner_steps": 1, "draws": 2, "clean_batch": 20, "poison_batch": 10}
 POISON = {"steps": 6, "attack_options": {**FEW, "val_batch": 10, "hyper_batch": 10}}
