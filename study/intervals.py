@@ -122,6 +122,11 @@ def pairs(rows, by, against="none"):
     against : str
         The attack of the reference side: ``none`` for clean data, or a control. Both sides keep
         their common seeds only.
+
+    Raises
+    ------
+    ValueError
+        If a side of a cell holds a victim's test point twice, as what else varies is not in ``by``.
     """
     reference = rows[rows["attack"] == against]
     shared = [name for name in by if name not in POISON_ONLY]
@@ -133,7 +138,10 @@ def pairs(rows, by, against="none"):
         clean = reference[of_cell]
         seeds = set(clean["seed"]) & set(poisoned["seed"])
         if len(seeds) > 1:
-            yield cell, *(table[table["seed"].isin(seeds)] for table in (clean, poisoned))
+            sides = [table[table["seed"].isin(seeds)] for table in (clean, poisoned)]
+            if any(side.duplicated(["seed", "index"]).any() for side in sides):
+                raise ValueError(f"by must name all that varies, and {by} mixes cells in {cell}.")
+            yield cell, *sides
 
 
 def by_seed(rows, value="radius"):

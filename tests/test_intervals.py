@@ -246,7 +246,7 @@ def test_mean_interval_is_the_t_interval_of_each_column():
 
 def run_of(attack, trainer, seeds, **more):
     """One row for each seed."""
-    columns = {"attack": attack, "trainer": trainer, "seed": seeds, **more}
+    columns = {"attack": attack, "trainer": trainer, "seed": seeds, "index": 0, **more}
     return pd.DataFrame(columns)
 
 
