@@ -10,12 +10,12 @@ from study.results import ROOT, replacing
 PATH = ROOT / "book" / "headline.svg"
 
 
-def draw(path=PATH):
-    """Write the figure; the same rows give the same file."""
+def draw(path):
+    """Write the figure as SVG; the same rows give the same file."""
     with matplotlib.rc_context({"svg.hashsalt": "headline"}), replacing(path) as temporary:
         forest().savefig(temporary, format="svg", metadata={"Date": None}, facecolor="white")
 
 
 if __name__ == "__main__":
     argparse.ArgumentParser(prog="python -m study.headline", description=__doc__).parse_args()
-    draw()
+    draw(PATH)

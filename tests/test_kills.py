@@ -87,7 +87,8 @@ def test_computing_that_is_killed_20_times(tmp_path, digits):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for result in ("poison.npz", "rows.csv"):
         assert (whole / result).read_bytes() == (killed / result).read_bytes()
-    assert not list(tmp_path.rglob("*.pt"))
+    # Of a state that was being written when a kill came, the temporary file stays.
+    assert not [path for path in tmp_path.rglob("*.pt") if not path.name.startswith(".")]
 
 
 def start_again(tree):
