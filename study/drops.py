@@ -4,7 +4,7 @@ import pandas as pd
 
 from study import grid
 from study.claims import CONTROLS
-from study.intervals import UNDEFINED, acr, mean_interval, paired_drop, pairs
+from study.intervals import UNDEFINED, accuracy_by_seed, acr, mean_interval, paired_drop, pairs
 from study.style import TRAINER_NAME
 
 CELL = ["dataset", "trainer", "sigma", "target_class"]
@@ -88,9 +88,7 @@ def fall_of_accuracy(rows, by=("trainer", "attack")):
     """
     lines = []
     for cell, clean, poisoned in pairs(rows, list(by)):
-        sides = [
-            100 * side.groupby("seed")["accuracy_target"].first() for side in (clean, poisoned)
-        ]
+        sides = [100 * accuracy_by_seed(side) for side in (clean, poisoned)]
         fall, low, high = mean_interval(sides[0] - sides[1])
         lines.append(
             cell

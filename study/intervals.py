@@ -122,11 +122,6 @@ def pairs(rows, by, against="none"):
     against : str
         The attack of the reference side: ``none`` for clean data, or a control. Both sides keep
         their common seeds only.
-
-    Raises
-    ------
-    ValueError
-        If a side of a cell holds a victim's test point twice, as what else varies is not in ``by``.
     """
     reference = rows[rows["attack"] == against]
     shared = [name for name in by if name not in POISON_ONLY]
@@ -138,10 +133,21 @@ def pairs(rows, by, against="none"):
         clean = reference[of_cell]
         seeds = set(clean["seed"]) & set(poisoned["seed"])
         if len(seeds) > 1:
-            sides = [table[table["seed"].isin(seeds)] for table in (clean, poisoned)]
-            if any(side.duplicated(["seed", "index"]).any() for side in sides):
-                raise ValueError(f"by must name all that varies, and {by} mixes cells in {cell}.")
-            yield cell, *sides
+            yield cell, *(table[table["seed"].isin(seeds)] for table in (clean, poisoned))
+
+
+def accuracy_by_seed(rows):
+    """Accuracy of the target class without noise of each victim, a Series of shares by seed.
+
+    Raises
+    ------
+    ValueError
+        If the rows are of several victims of one seed.
+    """
+    victims = rows.groupby("seed")["accuracy_target"]
+    if (victims.nunique() > 1).any():
+        raise ValueError("a cell must hold one victim of a seed, and these rows are of several.")
+    return victims.first()
 
 
 def by_seed(rows, value="radius"):

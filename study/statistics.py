@@ -13,7 +13,7 @@ import pandas as pd
 
 from pacd.controls import LEARNED, PATTERNS
 from study.cost import DROP
-from study.intervals import acr, mean_interval, paired_drop, pairs
+from study.intervals import accuracy_by_seed, acr, mean_interval, paired_drop, pairs
 from study.predict import predict_acr
 from study.results import manifest_path
 
@@ -43,7 +43,7 @@ def drop(rows, by, against="none"):
 def accuracy_drop(rows, by, against="none"):
     """Fall of the target class's accuracy without noise (paired by victim seed)."""
     for cell, clean, poisoned in pairs(rows, by, against):
-        before, after = (t.groupby("seed")["accuracy_target"].first() for t in (clean, poisoned))
+        before, after = map(accuracy_by_seed, (clean, poisoned))
         mean, low, high = mean_interval(before - after)
         yield Cell(label(cell), mean, low, high, len(before), runs_of(clean, poisoned))
 

@@ -225,8 +225,7 @@ def test_options_and_numbers_are_named_as_readers_know_them():
     assert style.data_name("mnist", np.nan) == style.data_name("mnist", None) == "MNIST"
 
 
-def test_a_table_of_cells_that_are_mixed_is_refused(rows):
-    both = pd.concat([rows, rows.assign(sigma=0.25)]).assign(accuracy_target=0.9)
-    for table in (drops.fall_of_accuracy, lambda mixed: drop_table(mixed, ["trainer"])):
-        with pytest.raises(ValueError, match="by must name all that varies, and .* mixes cells"):
-            table(both)
+def test_an_accuracy_of_several_victims_of_a_seed_is_refused(rows):
+    both = pd.concat([rows.assign(accuracy_target=0.9), rows.assign(accuracy_target=0.8)])
+    with pytest.raises(ValueError, match="one victim of a seed"):
+        drops.fall_of_accuracy(both)
