@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from pacd import poison_file as files
 from pacd.approxgrad import PUBLISHED, ApproxGrad, approxgrad
@@ -18,7 +20,7 @@ from pacd.int8 import check_device, quantised, safe_margin, supported
 from pacd.losses import TRAINERS
 from pacd.models import MODELS, make_model
 from pacd.votes import COMPILE_FROM, Votes
-from study import named, weights
+from study import named
 from study.parameters import SettingsError, check_options
 
 
@@ -76,7 +78,9 @@ def trained(settings):
     splits = _data(settings)
     model = MODELS[settings.architecture](splits.shape, splits.classes)
     try:
-        model.load_state_dict(weights.load(settings.weights_file))
+        model.load_state_dict(load_file(settings.weights_file))
+    except (OSError, SafetensorError) as error:
+        raise SettingsError(f"weights_file must be a .safetensors file ({error}).") from error
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         network = f"weights_file must be of the network {settings.architecture}"
