@@ -6,7 +6,7 @@ import pandas as pd
 
 from study.figures.patterns import parts_figure, pattern_figure, shortcut_figure
 from study.numbers.shared import SHORTCUT, mean_votes, pattern, share_of, shortcut
-from study.style import attack_name
+from study.style import TRAINER_NAME, attack_name, data_name
 from study.tables import without_index
 
 PROFILE = "laptop"
@@ -41,9 +41,17 @@ def numbers():
         "background": f"{ours['background']:.3f}",
         "strokes": f"{ours['strokes']:+.3f}",
         "eps": f"{eps:g}",
-        "search_shift": f"{100 * shares.loc['direct_search', 'shift']:.0f}",
+        "rows": of_rows(facts("first_order")["parameters"]),
         **of_votes("first_order"),
     }
+
+
+def of_rows(made):
+    """Where the rows come from, from a run's parameters (dict)."""
+    data = data_name(made["dataset"], made["train_size"])
+    victim = f"{TRAINER_NAME[made['trainer']]}, σ = {made['sigma']:g}, class {made['target_class']}"
+    size = f"{len(made['seeds'])} victim seeds, {made['points']} test images of each kind"
+    return f"{data}; {victim}; {size} with {made['draws']} noise draws each"
 
 
 def of_votes(attack):
