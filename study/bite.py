@@ -15,7 +15,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from pacd.poison_file import PoisonError, read
 from study.grid import NOTEBOOK_DEFAULTS, SHARED
-from study.intervals import acr, paired_drop
+from study.intervals import accuracy_by_seed, acr, paired_drop
 from study.parameters import SettingsError
 from study.results import ROOT
 from study.rows import read_rows
@@ -88,9 +88,7 @@ def _victims(folder, told):
 def _sentences(clean, poisoned):
     """The answer, and what it is made of."""
     sides = f"ACR {acr(clean):.3f} clean, {acr(poisoned):.3f} poisoned"
-    accuracies = [
-        side.groupby("seed")["accuracy_target"].first().mean() for side in (clean, poisoned)
-    ]
+    accuracies = [accuracy_by_seed(side).mean() for side in (clean, poisoned)]
     accuracy = "accuracy of the class {:.1%} clean, {:.1%} poisoned".format(*accuracies)
     return f"{_answer(clean, poisoned)}\n{sides}; {accuracy}"
 

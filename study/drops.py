@@ -10,8 +10,10 @@ from study.style import TRAINER_NAME
 CELL = ["dataset", "trainer", "sigma", "target_class"]
 
 
-def load(profile, experiment):
-    """The rows an experiment has so far (DataFrame; columns: :func:`study.rows.read_rows`).
+def load(profile, experiment=None):
+    """The rows an experiment, or a whole profile, has so far (DataFrame).
+
+    Columns: :func:`study.rows.read_rows`.
 
     Raises
     ------
@@ -20,9 +22,8 @@ def load(profile, experiment):
     """
     rows, _ = grid.rows(profile, experiment)
     if rows is None:
-        raise FileNotFoundError(
-            f"there are no rows yet: make study PROFILE={profile} EXPERIMENT={experiment}"
-        )
+        command = f"make study PROFILE={profile}" + f" EXPERIMENT={experiment}" * bool(experiment)
+        raise FileNotFoundError(f"there are no rows yet: {command}")
     return rows
 
 

@@ -5,9 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from study import grid
-from study.drops import CELL, drop_table
+from study.drops import CELL, drop_table, load
 from study.results import replacing
-from study.rows import exist, read_rows
 
 PIXEL = "pixel units, L2"
 SHARE = "share"
@@ -123,13 +122,8 @@ def rows(profile, experiment=None):
     FileNotFoundError
         If it has no rows of victims yet.
     """
-    plan = grid.load(profile)
-    there = [path for path in grid.paths(plan, experiment) if exist(path)]
-    if not there:
-        command = f"make study PROFILE={profile}" + (f" EXPERIMENT={experiment}" * bool(experiment))
-        raise FileNotFoundError(f"there are no rows yet: {command}")
-    table = read_rows(*there)
-    return table.assign(experiments=table["run"].map(_experiments(plan)))
+    table = load(profile, experiment)
+    return table.assign(experiments=table["run"].map(_experiments(grid.load(profile))))
 
 
 def _experiments(plan):

@@ -139,12 +139,16 @@ class Certificate(Checked):
     compiled: Annotated[bool | None, allowed("None to compile where it pays, True or False")]
     noise_seed: Annotated[int, allowed("a whole number from 0 to 2147483647", ge=0, lt=2**31)]
 
+    def fewest(self):
+        """The least n, and why."""
+        return fewest_draws(self.alpha), "no point can be certified"
+
     @model_validator(mode="after")
     def _enough_draws(self):
-        fewest = fewest_draws(self.alpha)
+        fewest, reason = self.fewest()
         if self.n < fewest:
-            reason = f"{fewest} or more at alpha {self.alpha:g}, or no point can be certified"
-            raise ValueError(f"n must be {reason}, not {self.n}")
+            allowed = f"{fewest} or more at alpha {self.alpha:g}, or {reason}"
+            raise ValueError(f"n must be {allowed}, not {self.n}")
         return self
 
     @property
@@ -183,17 +187,11 @@ class VictimSettings(Certificate, ReadsPoison):
         ),
     ]
 
-    @model_validator(mode="after")
-    def _enough_draws(self):
-        fewest = fewest_draws(self.alpha)
-        reason = "no point can be certified"
-        if self.empirical_steps:  # its tests are two-sided, one for each radius
-            fewest = fewest_draws(self.alpha / len(RADII) / 2)
-            reason = "no attack on a victim can succeed"
-        if self.n < fewest:
-            allowed = f"{fewest} or more at alpha {self.alpha:g}, or {reason}"
-            raise ValueError(f"n must be {allowed}, not {self.n}")
-        return self
+    def fewest(self):
+        if not self.empirical_steps:
+            return super().fewest()
+        # The attack's tests are two-sided, one for each radius.
+        return fewest_draws(self.alpha / len(RADII) / 2), "no attack on a victim can succeed"
 
     @property
     def recipe(self):
