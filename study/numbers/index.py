@@ -10,15 +10,9 @@ PROFILE = "laptop"
 EXPERIMENTS = ("trainers", "first_layer")
 
 
-def first_setting(profile):
-    """The rows of Gaussian augmentation at sigma 0.5 (DataFrame)."""
-    rows = load(profile, "trainers")
-    return rows[(rows["trainer"] == "gaussian") & (rows["sigma"] == 0.5)]
-
-
 def numbers(profile=PROFILE):
     """What the front page says (dict of text)."""
-    rows = first_setting(profile)
+    rows = trainers.first_setting(load(profile, "trainers"))
     return {
         **headline(rows),
         "train_size": f"{rows['train_size'].iloc[0]:,.0f}",
@@ -61,8 +55,8 @@ def of_claims(lines):
 def threat(profile=PROFILE):
     """A digit, the same as poison, and the certified balls of clean and of poisoned victims."""
     digits = gallery.opened(gallery.PROFILE)
-    facts = drop_table(first_setting(profile), ["attack"])
-    ours = of_attack(facts, "first_order")
+    rows = trainers.first_setting(load(profile, "trainers"))
+    ours = of_attack(drop_table(rows), "first_order")
     return threat_figure(digits.example(), ours["ACR clean"], ours["ACR poisoned"])
 
 

@@ -29,7 +29,7 @@ def numbers(profile=PROFILE):
         "verdict": verdict(profile, "trainers", ours, 0.3),
         **{attack: above_zero(of(drops(profile, CONTROL), attack)) for attack in ATTACKS},
         "cap": cap(rows["n"].max(), rows["alpha"].max()),
-        **of_accuracy(rows),
+        **accuracies(first_setting(rows), "first_order"),
         **of_low_noise(rows[(rows["trainer"] == "gaussian") & (rows["sigma"] == lowest)]),
     }
 
@@ -39,10 +39,9 @@ def of(table, attack):
     return table[table["attack"] == attack]
 
 
-def of_accuracy(rows):
-    """Accuracy of the class without noise in the first setting, in whole per cent."""
-    first = rows[(rows["trainer"] == "gaussian") & (rows["sigma"] == 0.5)]
-    return accuracies(first, "first_order")
+def first_setting(rows):
+    """The rows of Gaussian augmentation at sigma 0.5, of which prose speaks."""
+    return rows[(rows["trainer"] == "gaussian") & (rows["sigma"] == 0.5)]
 
 
 def of_low_noise(rows):
