@@ -7,9 +7,9 @@ from torch import nn
 
 
 class Normalise(nn.Module):
-    """(x - mean) / std, one constant for all channels."""
+    """(x - mean) / std, one constant for all channels; images may have any shape."""
 
-    def __init__(self, mean, std):
+    def __init__(self, mean, std, shape=None):
         super().__init__()
         self.mean, self.std = mean, std
 
@@ -19,7 +19,8 @@ class Normalise(nn.Module):
 
 # The constants of the first layer: mean, std. The paper's networks take raw pixels; the others are
 # for comparison, the last with the constants of MNIST's training pixels.
-NORMALISATIONS = {"none": (0.0, 1.0), "centred": (0.5, 0.5), "mnist": (0.1307, 0.3081)}
+CONSTANTS = {"none": (0.0, 1.0), "centred": (0.5, 0.5), "mnist": (0.1307, 0.3081)}
+NORMALISATIONS = {name: partial(Normalise, *both) for name, both in CONSTANTS.items()}
 AFFINE = (Normalise, nn.Conv2d, nn.Linear, nn.Flatten, nn.AvgPool2d, nn.Identity)
 
 
@@ -173,7 +174,7 @@ def make_model(name, shape, classes, seed, normalisation="none"):
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        first, network = Normalise(*NORMALISATIONS[normalisation]), MODELS[name](shape, classes)
+        first, network = NORMALISATIONS[normalisation](shape), MODELS[name](shape, classes)
         initialise(network, he_normal if name in RESNETS else glorot_uniform)
         layers = network if is_plain(network, nn.Sequential) else [network]
         model = nn.Sequential(first, *layers)

@@ -142,8 +142,12 @@ EPOCHS = ("warmup", "deferral")  # a loss's parameters: epochs in which it is an
 
 
 def replayed(step, generator, loss):
-    """The step of a loss, as a :class:`Replay` on a GPU unless ``PACD_GRAPHS=0`` says no."""
-    if generator.device.type != "cuda" or os.environ.get("PACD_GRAPHS") == "0":
+    """The step of a loss, as a :class:`Replay` on a GPU unless ``PACD_GRAPHS=0`` says no.
+
+    Nor is a loss with ``capturable = False``: a captured step repeats what its Python did once.
+    """
+    plain = os.environ.get("PACD_GRAPHS") == "0" or not getattr(loss, "capturable", True)
+    if generator.device.type != "cuda" or plain:
         return step
     return Replay(step, generator, warmup_of(loss))
 

@@ -1,4 +1,4 @@
-"""Trainers, networks and attacks by name: built in, or other people's as ``MODULE:FUNCTION``.
+"""What a parameter names: a function that is built in, or other people's ``MODULE:FUNCTION``.
 
 MODULE is a file ``MODULE.py`` in the current folder or beside the notebooks, else what Python
 imports under that name. A function begins with the parameters of one of the forms below; those
@@ -20,7 +20,10 @@ LOSS = "model, x, y, sigma, generator, epoch=None"  # a scalar; see pacd.losses
 NETWORK = "shape, classes"  # a torch.nn.Module; see pacd.models
 ATTACK = "problem, steps, seed, checkpoint"  # index, images, trace; see pacd.attack.poison
 PATTERN = "splits, index, eps, generator"  # the change of the images; see pacd.controls
-PLACES = "trainer", "architecture", "attack"  # the parameters that may name such a function
+CURATION = "x, y"  # cleaned x (m, C, H, W) in [0, 1] and y (m,); see pacd.curation
+FIRST = "shape"  # a torch.nn.Module, the network's first layer; see pacd.models.NORMALISATIONS
+# The parameters that may name such a function.
+PLACES = "trainer", "architecture", "normalisation", "attack", "curation"
 _HASHES = {}  # of files as they were when their functions were looked up, not edited since
 
 

@@ -17,7 +17,7 @@ from pacd.losses import TRAINERS
 from pacd.models import MODELS, NORMALISATIONS
 from pacd.poison_file import whole_steps
 from pacd.train import OPTIMIZERS, SCHEDULES, Recipe
-from study.named import ATTACK, LOSS, NETWORK, PATTERN
+from study.named import ATTACK, CURATION, FIRST, LOSS, NETWORK, PATTERN
 from study.parameters import (
     MOST,
     MOST_WHOLE,
@@ -68,7 +68,7 @@ class Settings(DataSettings):
     trainer_options: Annotated[dict[str, Any], allowed(TRAINER_OPTIONS)]
     sigma: Positive
     architecture: one_named(MODELS, NETWORK)
-    normalisation: one_of(NORMALISATIONS)
+    normalisation: one_named(NORMALISATIONS, FIRST)
     target_class: Annotated[int, allowed("the number of a class, 0 or above", ge=0)]
     device: Device
     threads: Threads
@@ -177,7 +177,7 @@ class VictimSettings(Certificate, ReadsPoison):
     augmentation: Annotated[
         Literal["none", "crop", "crop_flip"], allowed("one of none, crop, crop_flip")
     ]
-    curation: one_of(CURATIONS)
+    curation: one_named(CURATIONS, CURATION)
     empirical_steps: Annotated[
         int,
         allowed(

@@ -14,13 +14,14 @@ from pacd import poison_file as files
 from pacd.approxgrad import PUBLISHED, ApproxGrad, approxgrad
 from pacd.attack import METHODS, Method, Problem, poison
 from pacd.controls import LEARNED, PATTERNS, craft, learned
+from pacd.curation import mitigation
 from pacd.data import DataError, Splits, load
 from pacd.direct_search import SEARCHES, Search, direct_search
 from pacd.int8 import check_device, quantised, safe_margin, supported
 from pacd.losses import TRAINERS
-from pacd.models import MODELS, make_model
+from pacd.models import MODELS, NORMALISATIONS, make_model
 from pacd.votes import COMPILE_FROM, Votes
-from study import named
+from study import answers, named
 from study.parameters import SettingsError, check_options
 
 
@@ -43,7 +44,9 @@ def setup(settings):
     """
     loss = trainer(settings.trainer, settings.trainer_options, settings.sigma)
     splits = _data(settings)
+    _bring(settings.normalisation, NORMALISATIONS, named.FIRST, answers.of_first_layer)
     options = settings.architecture, splits.shape, splits.classes
+    make_model(*options, 0, settings.normalisation)  # a first layer is refused before computing
     device = splits.x_train.device
 
     def model(seed):
@@ -59,12 +62,17 @@ def _data(settings):
     full_float32()
     data = settings.dataset, settings.data_root, settings.split_seed, settings.train_size
     splits = load(*data).to(device)
-    # A brought network has its place among the others, where make_model looks.
-    MODELS[settings.architecture] = named.function(settings.architecture, MODELS, named.NETWORK)
+    _bring(settings.architecture, MODELS, named.NETWORK, answers.of_network)
     if settings.target_class is not None:
         _check_class(settings, splits)
     _check_size(settings, splits)
     return splits
+
+
+def _bring(name, table, form, checked):
+    """Give a brought function its place among the others, where make_model looks."""
+    if named.is_path(name):
+        table[name] = checked(name, named.function(name, {}, form))
 
 
 def trained(settings):
@@ -116,10 +124,13 @@ def _check_class(settings, splits):
 
 def _check_size(settings, splits):
     try:
-        model = make_model(settings.architecture, splits.shape, splits.classes, 0)
+        for _ in range(2):  # a builder may hand out the same network twice
+            model = make_model(settings.architecture, splits.shape, splits.classes, 0)
         answer = tuple(model.eval()(torch.zeros(2, *splits.shape)).shape)
         if answer != (2, splits.classes):
             raise RuntimeError(f"of two images it makes {answer}, not (2, {splits.classes})")
+    except SettingsError:
+        raise
     except Exception as error:  # a brought network may raise anything
         size, reason = "x".join(map(str, splits.shape)), f"{error}".splitlines()[:1]
         fitting = f"one for images of {size} (C x H x W)"
@@ -131,7 +142,15 @@ def trainer(name, options, sigma):
     """The loss of a trainer with its options bound."""
     loss = named.function(name, TRAINERS, named.LOSS)
     options = check_options(loss, options, f"trainer_options of {name}: ", after="epoch")
-    return partial(loss, sigma=sigma, **options)
+    bound = partial(loss, sigma=sigma, **options)
+    return answers.of_loss(name, bound) if named.is_path(name) else bound
+
+
+def curator(name, make_model):
+    """The named mitigation, ``clean(x, y) -> x, y``; see :func:`pacd.curation.mitigation`."""
+    if not named.is_path(name):
+        return mitigation(name, make_model)
+    return answers.of_curator(name, named.function(name, {}, named.CURATION))
 
 
 def problem_of(settings):
@@ -178,24 +197,11 @@ def _by_function(name, options, where):
     found = named.function(name, PATTERNS, named.PATTERN, named.ATTACK)
     if named.fits(found, named.PATTERN):
         options = check_options(found, options, where, after="generator")
-        return partial(craft, pattern=partial(found, **options))
+        pattern = partial(found, **options)
+        brought = named.is_path(name)
+        return partial(craft, pattern=answers.of_pattern(name, pattern) if brought else pattern)
     options = check_options(found, options, where, after="checkpoint")
-    return partial(_brought, name, partial(found, **options))
-
-
-def _brought(name, attack, problem, **told):
-    """What a brought attack returns, if it is what the others return."""
-    result = attack(problem, **told)
-    try:
-        index, images, trace = result
-        whole = index.dtype == torch.int64 and images.shape == (len(index), *problem.splits.shape)
-        whole = whole and images.isfinite().all() and isinstance(trace, list)
-    except (TypeError, ValueError, AttributeError):
-        whole = False
-    if not whole:
-        parts = "index (m,) int64, images (m, C, H, W) without NaN and a list, the trace"
-        raise SettingsError(f"attack must return {parts}, and {name} does not.")
-    return index, images, trace
+    return answers.of_attack(name, partial(found, **options))
 
 
 def poisoned(settings, splits):

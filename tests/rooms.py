@@ -28,7 +28,7 @@ FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 DOCUMENTED = ast.Module | ast.ClassDef | FUNCTIONS
 # What the method may not know: what is done with it, who draws it and who runs it.
 OUTSIDE = {
-    *("study", "notebooks", "book", "profiles", "benchmarks", "tests"),
+    *("extras", "study", "notebooks", "book", "profiles", "benchmarks", "tests"),
     *("matplotlib", "seaborn", "plotly", "papermill", "snakemake"),
 }
 DRAWERS = {"matplotlib", "seaborn", "plotly"}
@@ -137,7 +137,10 @@ def _by_name(call):
 
 
 def outside_imports(folder):
-    """Sentences about files of a package that import what the method may not know."""
+    """Sentences about files of a package that import what the method may not know.
+
+    Nor may other people's ideas: they are written against the method alone.
+    """
     return [
         f"{path.name} imports {name}"
         for path in modules(folder)
@@ -307,7 +310,7 @@ def ruff(command, folder):
 
 
 if __name__ == "__main__":
-    for room in ("pacd", "study"):
+    for room in ("pacd", "extras", "study"):
         for path in sorted((ROOT / room).glob("*.py")):
             print(f"{len(code_lines(path.read_text())):5d} {room}/{path.name}")
         print(f"{room}: {size(ROOT / room)}")

@@ -99,8 +99,9 @@ def test_a_file_in_an_inner_folder_is_not_overlooked(tmp_path):
 # --- what the method knows ---
 
 
-def test_the_method_knows_neither_study_nor_book_nor_plots():
-    none(rooms.outside_imports(ROOT / "pacd"))
+@pytest.mark.parametrize("room", ["pacd", "extras"])
+def test_the_method_and_what_is_brought_know_neither_study_nor_book_nor_plots(room):
+    none(rooms.outside_imports(ROOT / room))
 
 
 @pytest.mark.parametrize(
