@@ -28,6 +28,9 @@ from study.results import manifest, write_poison
 from study.settings import DataSettings
 from study.verify import DATA_ROOT, verify
 
+# A change that anybody sees; between two images that have nothing in common it is near 1.
+OBVIOUS = 0.25
+
 
 class BringSettings(DataSettings):
     """Which data the poison is of, and where it comes from."""
@@ -75,18 +78,24 @@ def bring(settings):
     facts = manifest(settings, started, given=given)
     facts["parameters"] = facts["parameters"] | made
     write_poison(settings.poison_file, splits, rows, images, facts)
-    kind = f"class {classes[0]}" if len(classes) == 1 else f"classes {_listed(classes)}"
+    kind = f"class {classes[0]}" if len(classes) == 1 else _listed(classes, splits.classes)
     left = f"{given - len(trained.nonzero())} are no training images here"
     return f"{given} images read; {left}, and of the rest {len(rows)} change, of {kind}"
 
 
-def _listed(classes):
-    return ", ".join(map(str, classes)) + ": poison of all classes, so victims may certify any"
+def _listed(classes, of):
+    every = "all" if len(classes) == of else "several"
+    named = ", ".join(map(str, classes))
+    return f"classes {named}: poison of {every} classes, so victims may certify any"
 
 
 def _eps(claimed, measured):
     """The budget: as claimed, else as measured, in whole steps where float32 just misses them."""
     if claimed is None:
+        seen = f"{measured:.3f}, as images of other rows or of other data do"
+        require(
+            measured <= OBVIOUS, f"eps_linf must be given where images change by as much as {seen}"
+        )
         steps = round(255 * measured) / 255
         return steps if abs(steps - measured) < 1e-6 else measured
     far = f"{measured:.4f} ({255 * measured:.1f}/255), the largest change"
@@ -109,6 +118,9 @@ def _read(settings, splits):
 def _placed(path, rows, images, settings, splits):
     """Rows of the data set as rows of the training split."""
     x, y = flat.in_order(settings.dataset, settings.data_root)
+    if rows is None:
+        all_rows = f"{path} must hold images of all {len(x)} rows of {settings.dataset} in order"
+        require(len(images) == len(x), f"{all_rows}, not {len(images)}; an .npz may name rows")
     rows = torch.as_tensor(np.arange(len(images)) if rows is None else rows).long()
     once = len(rows) == len(images) and len(rows.unique()) == len(rows)
     require(once, f"{path} must name one row for each image, and none twice")
@@ -151,7 +163,9 @@ def _pair(path, clean, splits):
     """Two ImageFolders; the originals say by their pixels which rows they are."""
     names = sorted(file.relative_to(path) for file in path.glob("*/*.png"))
     require(names, f"{path} must hold folders of PNGs, one for each class")
-    classes = sorted({name.parts[0] for name in names})
+    require(clean.is_dir(), f"clean must be a folder, and {clean} is none")
+    # The originals may be the whole data set, and give a class the place that it has there.
+    classes = sorted(folder.name for folder in clean.iterdir() if folder.is_dir())
     lacking = next((name for name in names if not (clean / name).is_file()), None)
     require(lacking is None, f"{clean} must hold the original of each image, and has no {lacking}")
     images = flat.pictures([path / name for name in names])

@@ -76,9 +76,11 @@ def read_png(path):
     """The pixels of a picture; PoisonError if it is none."""
     try:
         with Image.open(path) as file:
-            return np.asarray(file)
+            mode, pixels = file.mode, np.asarray(file)
     except Exception as error:  # PIL raises several kinds
         raise PoisonError(f"{path} is not a readable PNG ({error}).") from error
+    require(mode != "P", f"{path} must be grey or RGB, and holds places in a palette")
+    return pixels
 
 
 def write(out, rows, images):

@@ -131,6 +131,23 @@ def folder(name, array):
     return write
 
 
+def npy(array):
+    def write(folder):
+        np.save(folder / "a.npy", array)
+        return folder / "a.npy"
+
+    return write
+
+
+def palette(folder):
+    """A digit whose pixels are places in a palette of bright greys."""
+    picture = Image.fromarray(GREY[0] + 1, mode="P")
+    picture.putpalette([200] * 768)
+    (folder / "flat").mkdir()
+    picture.save(folder / "flat" / "1.png")
+    return folder / "flat"
+
+
 GREY = np.zeros((2, 28, 28), np.uint8)
 BAD = [
     (lambda folder: folder / "none", "PATH must be a folder, an .npz or an .npy, and there is no "),
@@ -148,6 +165,9 @@ BAD = [
     (folder("1.png", GREY[0, 1:]), "must hold images of 1x28x28 (C x H x W), not 1x27x28"),
     (folder("1.png", GREY[0] > 1), "must be 8-bit, grey or RGB, and of the shape (28, 28) of 1."),
     (lambda folder: folder, "must hold PNGs named by their rows, such as 123.png"),
+    (npy(GREY), "must hold images of all 5000 rows of mnist5k in order, not 2; an .npz may name r"),
+    (npy(np.repeat(GREY + 255, 2500, 0)), "eps_linf must be given where images change by as"),
+    (palette, "1.png must be grey or RGB, and holds places in a palette"),
 ]
 
 
@@ -169,6 +189,36 @@ def test_what_changes_nothing_or_too_much_is_refused(poison, tmp_path):
     assert said == ("eps_linf must be at least 0.0980 (25.0/255), the largest change, not 0.05.")
     assert bring.main([str(tmp_path / "flat"), "out.txt"]).startswith("poison_file must be the pa")
     assert bring.main(["x", out, "--train-size", "0"]).startswith("train_size must be None for all")
+
+
+def test_a_large_change_is_taken_where_it_is_meant(tmp_path, capsys):
+    x, _ = flat.in_order("mnist5k")
+    pixels = (x * 255).round().byte().numpy()[:, 0]
+    np.save(tmp_path / "a.npy", 255 - pixels)
+    facts = brought(tmp_path / "a.npy", tmp_path / "p.npz", "--eps-linf", "1")[3]
+    assert facts["parameters"]["eps_linf"] == 1
+    chosen = np.flatnonzero(flat.in_order("mnist5k")[1].numpy() < 2)
+    few = np.where(pixels[chosen] > 0, pixels[chosen] - 1, 0).astype(np.uint8)
+    np.savez(tmp_path / "few.npz", index=chosen, images=few)
+    brought(tmp_path / "few.npz", tmp_path / "q.npz")
+    assert "of classes 0, 1: poison of several classes, so vict" in capsys.readouterr().out
+
+
+def test_words_for_classes_stand_in_the_order_of_the_originals(poison, tmp_path):
+    """As an ImageFolder of all classes numbers them, though the poison has one alone."""
+    export.export(poison, tmp_path / "export")
+    clean = data.load("mnist5k", train_size=80)
+    words = ["zero", "won", "two", "three", "four", "five", "six", "seven", "ate", "nine"]
+    order = sorted(words)
+    for folder in order:
+        (tmp_path / "clean" / folder).mkdir(parents=True)
+    # Class 8 is called by the word in place 8 of the alphabet.
+    (tmp_path / "poisoned" / order[8]).mkdir(parents=True)
+    for file in (tmp_path / "export" / "train").glob("8/*.png"):
+        image = (clean.x_train[int(file.stem), 0] * 255).round().byte().numpy()
+        Image.fromarray(image).save(tmp_path / "clean" / order[8] / file.name)
+        shutil.copy(file, tmp_path / "poisoned" / order[8])
+    same(brought(tmp_path / "poisoned", tmp_path / "b.npz", "--clean", f"{tmp_path}/clean"), poison)
 
 
 def test_folders_that_are_no_pair_and_an_export_of_other_data(poison, tmp_path):

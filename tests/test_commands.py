@@ -221,6 +221,10 @@ def test_bring(tree):
     )
     poison, brought = (json.loads((tree / f"{name}.json").read_text()) for name in POISONS)
     assert poison["parameters"]["attack"] == "yours:brighter"
+    assert set(json.loads((tree / "victim.json").read_text())["brought"]) == {
+        "yours:darker",
+        "yours:halved",
+    }
     assert brought["distortion"] == poison["distortion"] and poison["distortion"]["linf"] < 0.06
     assert len(list((tree / "pngs").iterdir())) == brought["poisoned"] == poison["poisoned"]
     rows = pd.read_csv(tree / "linear.csv")

@@ -51,7 +51,13 @@ def test_rows_of_a_clean_and_a_poisoned_victim(poison, tmp_path):
     done = papermill("victim", tmp_path, **VICTIM, rows_file=str(path), seeds="0,1")
     clean = read_rows(path)
     own = [line for line in done.stderr.splitlines() if line.startswith(("ACR", "24 rows"))]
-    assert own[0] == acr_sentence(clean) and own[1].endswith(f" s: {path}") and len(own) == 2
+    accuracies = [
+        clean[f"accuracy_{of}"].groupby(clean["seed"]).first() for of in ("all", "target")
+    ]
+    of_all, of_class = (f"{mean.mean():.3f}" for mean in accuracies)
+    told = f"accuracy without noise {of_all}, of the class {of_class}"
+    assert own[0] == f"{acr_sentence(clean)}; {told}"
+    assert own[1].endswith(f" s: {path}") and len(own) == 2
     poisoned = victim(tmp_path, "poisoned.csv", seeds="0,1", poison_file=str(poison))
     for rows in (clean, poisoned):
         counts = rows.filter(regex="^count_").to_numpy()
