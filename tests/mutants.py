@@ -317,6 +317,36 @@ FAULTS = [
         "multinomial(n, counts[row] / counts[row].sum())",
         "test_counts.py::test_fewer_draws_are_a_part_of_those_made",
     ),
+    Fault(
+        "study/answers.py",
+        "checked.capturable = False",
+        "checked.capturable = True",
+        "test_answers.py::test_a_brought_loss_is_never_captured",
+    ),
+    Fault(
+        "study/answers.py",
+        "answer = clean(x.clone(), y.clone())",
+        "answer = clean(x, y)",
+        "test_answers.py::test_a_curator_sees_copies",
+    ),
+    Fault(
+        "study/answers.py",
+        "bool(torch.isin(labels, y).all())",
+        "True",
+        "test_answers.py::test_a_curator_answers_images_and_their_labels",
+    ),
+    Fault(
+        "study/answers.py",
+        "bool(places[0] & places[1])",
+        "False",
+        "test_answers.py::test_a_network_is_a_new_module_each_time",
+    ),
+    Fault(
+        "study/bring.py",
+        "measured <= OBVIOUS",
+        "measured <= 1",
+        "test_bring.py::test_bad_input_is_one_sentence_and_leaves_nothing",
+    ),
 ]
 
 
