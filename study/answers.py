@@ -52,6 +52,15 @@ def _shared(*models):
     return len(places) == 2 and bool(places[0] & places[1])
 
 
+@torch.inference_mode()
+def require_logits(name, model, shape):
+    """Refuse a network that ends in a softmax: the losses have one, and two learn little."""
+    outputs = model.eval()(torch.zeros(2, *shape))
+    sums = torch.allclose(outputs.sum(1), torch.ones(2), atol=1e-4)
+    probabilities = sums and bool((outputs >= 0).all())
+    _require(not probabilities, "architecture", "logits, not probabilities", name)
+
+
 def of_first_layer(name, build):
     """A builder of a first layer, which keeps the images' shape."""
 

@@ -46,7 +46,8 @@ def setup(settings):
     splits = _data(settings)
     _bring(settings.normalisation, NORMALISATIONS, named.FIRST, answers.of_first_layer)
     options = settings.architecture, splits.shape, splits.classes
-    make_model(*options, 0, settings.normalisation)  # a first layer is refused before computing
+    first = make_model(*options, 0, settings.normalisation)  # refused before any computing
+    answers.require_logits(settings.architecture, first, splits.shape)
     device = splits.x_train.device
 
     def model(seed):

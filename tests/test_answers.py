@@ -33,6 +33,10 @@ def for_each(model, x, y, sigma, generator, epoch=None):
 def number(model, x, y, sigma, generator, epoch=None): return 1.0
 def constant(model, x, y, sigma, generator, epoch=None): return torch.tensor(1.0)
 def the_same(shape, classes): return NET
+def certain(shape, classes):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10), torch.nn.Softmax(1))
+
+
 def no_module(shape, classes): return "network"
 def brighter(shape): return Half()
 def flat(shape): return torch.nn.Flatten()
@@ -132,8 +136,8 @@ def test_a_brought_loss_is_never_captured(monkeypatch):
     assert replayed(step, Gpu, gaussian) is Replay and replayed(step, Gpu, brought) is step
 
 
-@pytest.mark.parametrize("name", ["the_same", "no_module"])
-def test_a_network_is_a_new_module_each_time(here, name):
+@pytest.mark.parametrize("name", ["the_same", "no_module", "certain"])
+def test_a_network_is_a_new_module_each_time_and_makes_logits(here, name):
     """Else a victim would begin with the weights, or the batch norm, of the one before it."""
     with refuses("architecture", name):
         setup(victim(architecture=f"own:{name}"))

@@ -81,7 +81,7 @@ OF_NOTEBOOKS = [
     ("victim", {"radii": [-0.5]}, "radii must be None, or one or more radii, 0 or above"),
     ("victim", {"radii": []}, "radii must be None, or one or more radii, 0 or above"),
     ("victim", {"normalisation": "center"}, "normalisation must be one of none, centred, mnist, "),
-    ("victim", {"noise_seed": 2**31}, "noise_seed must be a whole number from 0 to 2147483647"),
+    ("victim", {"noise_seed": 2**31}, "noise_seed must be a whole number from 0 to a billion"),
     ("victim", {"precision": "int4"}, "precision must be one of auto, float32, mixed, int8, not"),
     ("victim", {"curation": "jpg"}, "curation must be one of none, "),
     ("victim", {"schedule": "linear"}, "schedule must be one of constant, cosine, thirds, not"),

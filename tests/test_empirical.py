@@ -13,6 +13,7 @@ from pacd.counts import majority
 from pacd.losses import gaussian
 from pacd.models import make_model
 from pacd.train import train
+from study.parameters import MOST_WHOLE
 
 SIGMA, W = 0.25, torch.tensor([0.5, -0.5, 0.5, -0.5])  # |W| = 1
 
@@ -123,6 +124,7 @@ def test_attacks_and_certificates_share_no_noise():
     assert set(np.intersect1d(attack, drawn(attacked, [0.0], seed=1))) <= plain
     for seed in range(3):
         assert set(np.intersect1d(attack, drawn(certified, seed=seed))) <= plain
+    assert 2 * MOST_WHOLE + 1 < 2**31  # nor any two of the seeds that settings allow
 
 
 def test_linear_certificates_and_attacks_agree_and_doubled_radii_are_caught():
