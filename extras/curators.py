@@ -29,8 +29,8 @@ def squeezed(x, y, quality=10):
 def denoised(x, y, weight=0.1):
     """Total-variation denoising of each channel (Chambolle, J. Math. Imaging Vis. 20, 2004).
 
-    It minimises ``|u - x|^2 / 2 + weight * TV(u)``, pixel units. A band of w pixels fades by
-    ``2 * weight / w``. So 0.1 takes noise of single pixels at the study's eps away, and less than a
+    It minimises |u - x|^2 / 2 + ``weight`` * TV(u), pixel units. A band of w pixels fades by
+    2 * ``weight`` / w. So 0.1 takes noise of single pixels at the study's eps away, and less than a
     tenth of a stroke of three pixels.
     """
     from skimage.restoration import denoise_tv_chambolle  # slow to import
