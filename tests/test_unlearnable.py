@@ -105,12 +105,12 @@ def test_changes_of_colour_images_fill_all_channels(colour, name):
 
 
 def test_patches_are_squares_of_one_sign_each(colour):
-    """Of 4 pixels: 3 x 3 squares of each channel, the last row of them cut at 10 pixels."""
-    change = unlearnable.separable_patches(colour, None, 0.1, generator(), side=4)
+    """Of 5 pixels: 2 x 3 squares of each channel, the last column of them cut at 12 pixels."""
+    change = unlearnable.separable_patches(colour, None, 0.1, generator(), side=5)
     assert change.shape == (1, 3, 10, 12)
-    signs = torch.randn(1, 3, 3, 3, generator=generator()).sign()
-    by_hand = torch.from_numpy(np.kron(signs.numpy(), np.ones((4, 4), dtype=np.float32)))
-    torch.testing.assert_close(change, 0.1 * by_hand[:, :, :10])
+    signs = torch.randn(1, 3, 2, 3, generator=generator()).sign()
+    by_hand = torch.from_numpy(np.kron(signs.numpy(), np.ones((5, 5), dtype=np.float32)))
+    torch.testing.assert_close(change, 0.1 * by_hand[..., :12])
 
 
 # ---- autoregressive noise ----
