@@ -347,6 +347,42 @@ FAULTS = [
         "measured <= 1",
         "test_bring.py::test_bad_input_is_one_sentence_and_leaves_nothing",
     ),
+    Fault(
+        "extras/unlearnable.py",
+        "weights = weights / weights.sum(1, keepdim=True)",
+        "weights = weights / weights.abs().sum(1, keepdim=True)",
+        "test_unlearnable.py::test_the_filter_of_one_image_annihilates_the_noise_of_another",
+    ),
+    Fault(
+        "extras/unlearnable.py",
+        "(wanted - (images @ weights.T).softmax(1))",
+        "((images @ weights.T).softmax(1) - wanted)",
+        "test_unlearnable.py::test_another_linear_classifier_has_less_loss_on_its_poison",
+    ),
+    Fault(
+        "extras/unlearnable.py",
+        "if x.requires_grad:",
+        "if not x.requires_grad:",
+        "test_unlearnable.py::test_the_stable_model_is_attacked_and_its_noise_is_not",
+    ),
+    Fault(
+        "extras/unlearnable.py",
+        "filtered / filtered.amax((1, 2, 3), keepdim=True)",
+        "filtered / filtered.amax()",
+        "test_unlearnable.py::test_a_convolution_is_scipys",
+    ),
+    Fault(
+        "extras/curators.py",
+        "denoise_tv_chambolle(image, weight,",
+        "denoise_tv_chambolle(image, 2 * weight,",
+        "test_extras_curators.py::test_total_variation_fades_a_band_by_its_length_of_border",
+    ),
+    Fault(
+        "extras/curators.py",
+        ".amax(1).mean()",
+        ".mean()",
+        "test_extras_curators.py::test_the_worst_augmentation_of_each_image_counts",
+    ),
 ]
 
 

@@ -161,7 +161,7 @@ UNDOCUMENTED = {"study.coloured_digits"}  # a script
 def test_api_page_names_every_module():
     """But for the pages' own modules, whose functions are what a page shows."""
     root = Path(__file__).parents[1]
-    paths = [path for room in ("pacd", "study") for path in (root / room).rglob("*.py")]
+    paths = [path for room in ("pacd", "extras", "study") for path in (root / room).rglob("*.py")]
     names = {".".join(path.relative_to(root).with_suffix("").parts) for path in paths}
     pages = {name for name in names if name.startswith("study.numbers.")}
     packages = {name for name in names if name.endswith(".__init__")}
