@@ -101,7 +101,7 @@ def corner_mean(low, high, removed):
     return np.sqrt(np.sum(without(middle, removed) ** 2) + half**2 @ kept)
 
 
-def longest_found(low, high, removed, tries=64, seed=0):
+def longest_found(low, high, removed, tries=16, seed=0):
     """A change of the box, (k,), that is long behind the projection (prop-longest).
 
     From each start to the corner along P v until it stays, which never makes it shorter, and then

@@ -6,6 +6,7 @@ import pytest
 import torch
 from certifying import certify
 from scipy.fft import dctn
+from test_notebooks import TINY
 from torch import nn
 
 from extras import highpass
@@ -13,12 +14,18 @@ from extras.highpass import Contrast, Without, cosines
 from pacd.counts import counts_of
 from pacd.int8 import Int8, quantised, safe_margin
 from pacd.models import make_model, split_affine
+from study import grid
+from study.settings import VictimSettings
+from study.setup import setup
 
 BUILDERS = {k: getattr(highpass, f"without_{k}") for k in (1, 3, 6, 10, 15)}
 SHAPES = [(1, 28, 28), (3, 32, 32), (2, 7, 5)]
 vnni = pytest.mark.skipif(
     not torch.cpu._is_vnni_supported(), reason="this CPU has no VNNI instructions"
 )
+
+
+DEFAULTS = grid.NOTEBOOK_DEFAULTS["victim"]
 
 
 def images(shape, amount=4, seed=0):
@@ -140,6 +147,14 @@ def test_a_compiled_network_votes_the_same():
             counts_of(certify(model, x, y, compiled=answer, **told)) for answer in (False, True)
         )
     assert abs(plain - compiled).sum() <= 4  # ties up to rounding
+
+
+def test_a_victim_takes_it_by_name():
+    brought = {"normalisation": "extras.highpass:without_6"}
+    model = setup(VictimSettings.check({**DEFAULTS, **TINY, **brought})).make_model(0)
+    x = images((1, 28, 28))
+    assert type(model[0]) is Without
+    assert torch.equal(model(x), model[1:](Without((1, 28, 28), 6)(x)))
 
 
 @vnni

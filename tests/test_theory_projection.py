@@ -4,11 +4,16 @@ from itertools import product
 
 import numpy as np
 import pytest
+import torch
+from scipy.fft import dctn
 from test_theory import same_boundary, two_classes
 
 from extras import highpass
+from pacd.data import load
 from study import theory as t
 from study import theory_projection as f
+from study import theory_projection_figures as figures
+from study.numbers import theory as numbers
 
 NONE = np.zeros((0, 9))
 
@@ -46,7 +51,7 @@ def test_the_components_are_those_of_the_layer(shape):
         assert np.allclose(removed @ removed.T, np.eye(shape[0] * k))
         layer = highpass.Without(shape, k).double()
         layer.low = highpass.cosines(*shape[1:], k)
-        expected = layer(highpass.torch.tensor(x)).numpy()
+        expected = layer(torch.tensor(x)).numpy()
         assert np.allclose(f.without(x.reshape(4, -1), removed), expected.reshape(4, -1))
     assert f.cosines(shape, 0).shape == (0, np.prod(shape))
 
@@ -207,3 +212,44 @@ def test_floor_of_points_behind_a_projection():
         assert np.sqrt(np.mean(change**2)) <= reach
         spans.append(np.sqrt(np.mean(change**2)))
     assert max(spans) > 0.8 * reach
+
+
+def test_table_of_the_digits():
+    """One line of it from the images themselves, by another transform."""
+    splits, table = load("mnist5k"), figures.table()
+    eights = splits.x_train[splits.y_train == 8][:, 0].double().numpy()
+    threes = splits.x_train[splits.y_train == 3][:, 0].double().numpy()
+    brighter = (np.clip(eights + 0.1, 0, 1) - eights).mean(0)
+    gap = eights.mean(0) - threes.mean(0)
+    low = np.add.outer(np.arange(28), np.arange(28)) < 3
+    left = [np.linalg.norm(dctn(image, norm="ortho")[~low]) for image in (brighter, gap)]
+    assert [*table.loc[6, ["bright", "gap"]]] == pytest.approx(left)
+    farthest = np.maximum(np.minimum(eights, 0.1).mean(0), np.minimum(1 - eights, 0.1).mean(0))
+    assert table.loc[0, "bound"] == pytest.approx(np.linalg.norm(farthest))
+    assert table.loc[6, "free"] == pytest.approx(0.1 * np.sqrt(784 - 6))
+    assert (table["bright"] <= table["found"] + 1e-9).all()
+    assert (table["floor"] <= table["worst"]).all()
+    assert (table["worst"] <= table[["clean", "bright_margin"]].min(axis=1) + 1e-9).all()
+
+
+def test_what_the_page_says_of_the_digits():
+    table, texts = figures.table(), numbers.projection_page()
+    assert (table["found"] > 0.99 * table["bound"]).all()  # nothing longer to find
+    assert (table["found"] <= table["bound"] + 1e-9).all()
+    assert table.loc[0, "bright"] > 0.95 * table.loc[0, "bound"]  # nearly the longest
+    assert (table["bright_margin"][1:] >= table["clean"][1:]).all()  # no margin is lost
+    share = 1 - table["floor"] / table["clean"]
+    assert share[6] == share.min() < share[0] - 0.15  # he takes less
+    assert abs(share[45] - share[0]) < 0.03  # as large a share as without a layer
+    assert table.loc[45, "found"] > 0.95 * table.loc[15, "found"]  # hardly less
+    assert texts["lost_floor_6"] == f"{100 * share[6]:.0f}"
+    assert texts["bound_1"] == f"{table.loc[1, 'bound']:.2f}"
+
+
+def test_figures_of_the_projection():
+    left, right = figures.plot().axes
+    assert [*left.lines[0].get_ydata()] == [*figures.table()["bound"]]
+    assert [*right.lines[-1].get_ydata()] == [*figures.table()["floor"]]
+    changes = [axis.images[0].get_array() for axis in figures.plot_changes().axes]
+    sums = [abs(image.sum()) for image in changes]
+    assert sums[0] > 10 and max(sums[1:]) < 1e-6  # behind the layer nothing has a mean
