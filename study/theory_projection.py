@@ -113,6 +113,30 @@ def longest_found(low, high, removed, tries=16, seed=0):
     return max(ends, key=lambda v: np.linalg.norm(without(v, removed)))
 
 
+def longest_left(x, shape, count, eps):
+    """The longest change of the mean of images, in grey or colour, behind the layer (prop-longest).
+
+    Parameters
+    ----------
+    x : array of shape (N, C * H * W)
+        Images of one class in [0, 1].
+    shape : tuple
+        (C, H, W).
+    count : int
+        Components that go, in every channel; 0 for no layer.
+    eps : float
+        L-inf budget of every image.
+
+    Returns
+    -------
+    bound, found : float
+        Proved to be no shorter than the longest, and the length of one that was found.
+    """
+    (low, high), removed = mean_box(x, eps), cosines(shape, count)
+    found = without(longest_found(low, high, removed), removed)
+    return longest_bound(low, high, removed), np.linalg.norm(found)
+
+
 def margin(v, d, removed):
     """Margin of the clean target mean behind the projection after shifts v, (..., k) (cor-behind).
 

@@ -126,6 +126,20 @@ def test_longest_change_left():
     assert np.isclose(reached, 1).sum() > 12  # of 16
 
 
+def test_channels_of_colour_images_add_up():
+    """The layer and the box act on each channel alone, so the squares of the lengths add up."""
+    rng, shape = np.random.default_rng(8), (3, 5, 4)
+    x = rng.uniform(size=(6, *shape)) * np.array([1.0, 0.0, 0.3])[:, None, None]
+    for count in (0, 1, 3):
+        bound, found = f.longest_left(x.reshape(6, -1), shape, count, 0.1)
+        alone = [f.longest_left(x[:, c].reshape(6, -1), (1, 5, 4), count, 0.1) for c in range(3)]
+        squares = np.square(alone).sum(0)
+        assert bound**2 == pytest.approx(squares[0], rel=1e-3)
+        assert 0.97 * squares[1] <= found**2 <= squares[0] + 1e-9
+    black = f.longest_left(np.zeros((2, 60)), shape, 1, 0.1)
+    assert black == pytest.approx((3**0.5 * f.one_sided_bound(0.1, 20),) * 2)
+
+
 def test_bound_of_the_middle():
     """The proved bound is never looser than its two simple forms, and tighter than one of them."""
     looser = []
