@@ -134,7 +134,7 @@ def test_channels_of_colour_images_add_up():
         bound, found = f.longest_left(x.reshape(6, -1), shape, count, 0.1)
         alone = [f.longest_left(x[:, c].reshape(6, -1), (1, 5, 4), count, 0.1) for c in range(3)]
         squares = np.square(alone).sum(0)
-        assert bound**2 == pytest.approx(squares[0], rel=1e-3)
+        assert bound**2 == pytest.approx(squares[0], rel=0.02)  # the search for q ends early
         assert 0.97 * squares[1] <= found**2 <= squares[0] + 1e-9
     black = f.longest_left(np.zeros((2, 60)), shape, 1, 0.1)
     assert black == pytest.approx((3**0.5 * f.one_sided_bound(0.1, 20),) * 2)
