@@ -382,6 +382,40 @@ FAULTS = [
         ".amax(1).mean()",
         ".mean()",
         "test_extras_curators.py::test_the_worst_augmentation_of_each_image_counts",
+        "extras/highpass.py",
+        "rows[0] = math.sqrt(1 / n)",
+        "rows[0] = math.sqrt(2 / n)",
+        "test_highpass.py::test_components_are_ordered_and_orthonormal",
+    ),
+    Fault(
+        "extras/highpass.py",
+        "key=lambda pair: (sum(pair), pair)",
+        "key=lambda pair: pair",
+        "test_highpass.py::test_the_low_components_go_and_the_others_stay",
+    ),
+    Fault(
+        "extras/highpass.py",
+        "(channels - channels @ self.low.T @ self.low)",
+        "(channels @ self.low.T @ self.low)",
+        "test_highpass.py::test_one_component_is_the_mean_of_each_channel",
+    ),
+    Fault(
+        "extras/highpass.py",
+        ".clamp_min(self.LEAST**2)",
+        ".clamp_min(0)",
+        "test_highpass.py::test_a_blank_image_stays_blank_and_has_a_gradient",
+    ),
+    Fault(
+        "pacd/models.py",
+        "if not is_plain(layer, *AFFINE))",
+        "if is_plain(layer, nn.ReLU))",
+        "test_highpass.py::test_votes_are_those_of_the_whole_network",
+    ),
+    Fault(
+        "study/theory_projection.py",
+        "np.minimum(eps, 1 - x)",
+        "np.minimum(eps, 1 + x)",
+        "test_theory_projection.py::test_box_of_the_mean",
     ),
 ]
 

@@ -155,7 +155,7 @@ def test_pages_are_light():
     assert {page.name: weight(page) for page in pages(BOOK) if weight(page) > PAGE_LIMIT} == {}
 
 
-UNDOCUMENTED = {"study.coloured_digits"}  # a script
+UNDOCUMENTED = {"study.bright_digits", "study.coloured_digits"}  # scripts
 
 
 def test_api_page_names_every_module():

@@ -9,11 +9,13 @@ import pytest
 import test_theory
 import test_theory_first_layer
 import test_theory_poison
+import test_theory_projection
 
-from study import theory, theory_first_layer
+from study import theory, theory_first_layer, theory_projection
 
 CHAPTER = Path(__file__).resolve().parents[1] / "book" / "theory"
-TESTS = (test_theory, test_theory_poison, test_theory_first_layer)
+MODULES = (theory, theory_first_layer, theory_projection)
+TESTS = (test_theory, test_theory_poison, test_theory_first_layer, test_theory_projection)
 KINDS = "(?:lemma|proposition|theorem|corollary)"
 
 # What is wrong, the line that it changes, and the test of its own that must fail.
@@ -172,6 +174,71 @@ MUTANTS = {
         "left = (1 - rate * values) ** (1 + np.asarray(steps))",
         "test_descent_is_gradient_descent",
     ),
+    "a projection onto what it should remove": (
+        "return v - (v @ removed.T) @ removed",
+        "return (v @ removed.T) @ removed",
+        "test_a_learner_behind_a_projection",
+    ),
+    "the learner behind it keeps the covariance of its pixels": (
+        "cov = V @ summary.cov @ V.T",
+        "cov = 2 * V @ summary.cov @ V.T",
+        "test_a_learner_behind_a_projection",
+    ),
+    "a black pixel goes down": (
+        "return np.maximum(-eps, -x), np",
+        "return -eps + 0 * x, np",
+        "test_box_of_the_mean",
+    ),
+    "a quarter of the one-sided change": (
+        "(k - k // 2) / k)",
+        "(k - k // 2)) / k",
+        "test_mean_of_a_one_sided_change",
+    ),
+    "the farthest corner is without its half widths": (
+        "edge = np.abs(apart) + half",
+        "edge = np.abs(apart)",
+        "test_longest_change_left",
+    ),
+    "the mean of the corners by the whole trace": (
+        "kept = 1 - np.sum(removed**2, 0)  # the diagonal of P",
+        "kept = np.ones(len(low))",
+        "test_longest_change_left",
+    ),
+    "the bound is left at its start": (
+        "if len(removed):\n        z = min",
+        "if False:\n        z = min",
+        "test_bound_of_the_middle",
+    ),
+    "the search goes to the short corners": (
+        "moved = np.where(direction(v) > 0, high, low)",
+        "moved = np.where(direction(v) < 0, high, low)",
+        "test_floor_behind_a_projection",
+    ),
+    "single pixels are not tried": (
+        "if gain[best] < 1e-12:",
+        "if True:",
+        "test_longest_change_left",
+    ),
+    "half of the change in the floor": (
+        "return (gap - length) / 2 if",
+        "return (gap - length / 2) / 2 if",
+        "test_floor_behind_a_projection",
+    ),
+    "the floor where nothing is left": (
+        "/ 2 if length < gap else -np.inf",
+        "/ 2",
+        "test_floor_behind_a_projection",
+    ),
+    "the margin's own mean is moved along": (
+        "surplus = gap @ gap - np.sum(shift**2, -1)",
+        "surplus = gap @ gap",
+        "test_drop_beyond_the_gap",
+    ),
+    "images reach as far as their mean": (
+        "return np.sqrt(np.mean(np.sum(edge**2, 1)))",
+        "return np.linalg.norm(edge.mean(0)) / 2",
+        "test_floor_of_points_behind_a_projection",
+    ),
 }
 
 
@@ -203,9 +270,9 @@ def test_every_statement_is_proved_and_names_its_test():
     assert set(re.findall(r"`(test_\w+)`", table)) <= known_tests()
 
 
-@pytest.mark.parametrize("module", [theory, theory_first_layer])
+@pytest.mark.parametrize("module", MODULES)
 def test_functions_name_their_statement(module):
-    labels = {label for label, _ in statements()} | {"def-acr", "def-learners"}
+    labels = {label for label, _ in statements()} | {"def-acr", "def-learners", "def-projection"}
     plain = ("Summary", "summarise", "overall_mean")
     for name, function in vars(module).items():
         if getattr(function, "__module__", "") == module.__name__ and not name.startswith("_"):
@@ -215,7 +282,7 @@ def test_functions_name_their_statement(module):
 
 def mutant(old, new):
     """The module of the theory that holds ``old``, with ``new`` in its place."""
-    (module,) = (m for m in (theory, theory_first_layer) if old in inspect.getsource(m))
+    (module,) = (m for m in MODULES if old in inspect.getsource(m))
     source = inspect.getsource(module)
     assert source.count(old) == 1, old
     changed = types.ModuleType(module.__name__)

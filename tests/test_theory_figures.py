@@ -215,6 +215,7 @@ def test_trained_classifiers_follow_the_closed_form():
         ("index", numbers.overview),
         ("figures", numbers.figures),
         ("first_layer", numbers.first_layer_page),
+        ("projection", numbers.projection_page),
     ],
 )
 def test_pages_say_numbers_that_there_are(page, texts):

@@ -8,6 +8,7 @@ from pacd.data import load
 from study import theory, theory_digits, theory_plots
 from study import theory_first_figures as first
 from study import theory_first_layer as first_layer
+from study import theory_projection_figures as projected
 from study.results import ROOT, manifest_path
 
 
@@ -165,3 +166,13 @@ def parameters(run):
     """The parameters that a run on the first layer had."""
     path = ROOT / "data" / "results" / "theory" / f"first_layer_{run}.csv"
     return json.loads(manifest_path(path).read_text())["parameters"]
+
+
+def projection_page():
+    """Of the page on a projection as the first layer: lengths, and per cent of the clean margin."""
+    texts = {"eps": f"{projected.EPS:g}", "eights": str(len(projected.digits()[0]))}
+    for count, row in projected.table().iterrows():
+        texts |= {f"{name}_{count}": f"{row[name]:.2f}" for name in (*projected.LENGTHS, "clean")}
+        for name in ("floor", "worst", "bright_margin"):
+            texts[f"lost_{name}_{count}"] = f"{100 * (1 - row[name] / row['clean']):.0f}"
+    return texts
