@@ -137,7 +137,8 @@ def page_of(*pictures):
     page = new_document("ladder")
     for i, picture in enumerate(pictures):
         figure = nodes.figure("", names=[f"fig-{i}"])
-        figure += nodes.image(uri=f"../x/{hashlib.sha256(picture).hexdigest()}.png")
+        image = nodes.image(uri=f"../x/{hashlib.sha256(picture).hexdigest()}.png")
+        figure += nodes.container("", nodes.container("", image))  # of an output, of its format
         page += figure
     return page
 

@@ -35,12 +35,20 @@ def add_links(app, doctree):
     for image in list(doctree.findall(nodes.image)):
         digest = Path(image["uri"]).stem
         if digest in found:
-            figure = image.parent if isinstance(image.parent, nodes.figure) else image
+            figure = figure_of(image)
             name = (figure["names"] or [digest[:12]])[0]
             path = out / "_downloads" / page / f"{name}.csv"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(found[digest], encoding="utf-8")
             place(figure, f"{page}/{name}.csv")
+
+
+def figure_of(image):
+    """The figure around a picture, which lies in containers of its output; else the picture."""
+    node = image
+    while node is not None and not isinstance(node, nodes.figure):
+        node = node.parent
+    return image if node is None else node
 
 
 def place(figure, file):
