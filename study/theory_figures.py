@@ -8,8 +8,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from study import theory
+from study.sliders import controls, mimebundle
 from study.style import BLUE, GREY, VERMILION
-from study.theory_sliders import controls, mimebundle
 
 # The example: a smaller target class, and a covariance that is not isotropic, so that the boundary
 # can both move and turn.

@@ -14,8 +14,8 @@ from study import theory, theory_digits
 from study import theory_first_layer as first_layer
 from study.intervals import paired_drop
 from study.results import ROOT
+from study.sliders import controls, mimebundle
 from study.style import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION
-from study.theory_sliders import controls, mimebundle
 
 SUBTRACT = np.array([0.0, 0.1307, 0.2, 0.25, 0.35, 0.5, 0.75, 1.0])
 STEPS = np.array([10**e * m for e in range(1, 7) for m in (1, 3)][:-1])

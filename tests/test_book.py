@@ -13,6 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 import browser
 import html5lib
+import matplotlib.image
+import numpy as np
 import pytest
 
 BOOK = Path(os.environ.get("PACD_BOOK") or Path(__file__).parents[1] / "book" / "_build" / "html")
@@ -202,8 +204,14 @@ return found.map(e => `${e.tagName}.${e.getAttribute("class")} (${wide} px over)
   .concat(`page is ${wide} px too wide`);
 """
 # WCAG 2.1 AA: 4.5 to 1, and 3 to 1 for text of 24 px, or of 18.66 px and bold.
-# Text on pictures is not judged.
+# Text on pictures is not judged; test_pictures_bring_their_own_ground is about these.
 FAINT = """
+if (!document.getElementById("still")) {  // a colour that fades in would be judged half-way
+  const still = document.head.appendChild(document.createElement("style"));
+  still.id = "still";
+  still.textContent = "* { transition: none !important }";
+}
+document.documentElement.dataset.theme = arguments[0];
 const parse = text => {
   const v = text.match(/[0-9.]+/g).map(Number);
   return v.length < 4 ? [...v, 1] : v;
@@ -221,14 +229,15 @@ const faint = new Map();
 const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
 while (walk.nextNode()) {
   const e = walk.currentNode.parentElement, style = getComputedStyle(e);
-  const size = parseFloat(style.fontSize);
-  if (!walk.currentNode.data.trim() || e.closest('svg, script, style, noscript')) continue;
+  const size = parseFloat(style.fontSize), ink = e.closest("svg") ? style.fill : style.color;
+  if (!walk.currentNode.data.trim() || ink === "none") continue;
+  if (e.closest("script, style, noscript, mjx-container svg")) continue;
   if (!e.checkVisibility(visible)) continue;
-  const back = ground(e), front = over(parse(style.color), back);
+  const back = ground(e), front = over(parse(ink), back);
   const [a, b] = [light(front), light(back)];
   const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
   const large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
-  const what = `${e.tagName}.${e.getAttribute("class")} ${style.color} on ${back.slice(0, 3)}`;
+  const what = `${e.tagName}.${e.getAttribute("class")} ${ink} on ${back.slice(0, 3)}`;
   if (ratio < (large ? 3 : 4.5)) faint.set(what, ratio.toFixed(1));
 }
 return [...faint].map(([what, ratio]) => `${what}: ${ratio} to 1`);
@@ -242,7 +251,9 @@ def browser_faults(driver, base, name):
     found = [f"{typeset} of {math} equations typeset"] if typeset < math else []
     found += [f"raw TeX: {text}" for text in driver.execute_script(RAW_TEX)]
     found += [f"TeX error: {text}" for text in driver.execute_script(MATH_ERRORS)]
-    found += [f"faint text: {text}" for text in driver.execute_script(FAINT)]
+    for theme in ("dark", "light"):
+        faint = driver.execute_script(FAINT, theme)
+        found += [f"faint text, {theme}: {text}" for text in faint]
     browser.resize(driver, PHONE)
     found += [f"at {PHONE} px: {text}" for text in driver.execute_script(TOO_WIDE)]
     found += browser.complaints(driver, base)
@@ -340,6 +351,21 @@ def test_browser_sliders_move_the_theory_figure(chromium, width):
         assert browser.complaints(chromium, base) == []
 
 
+def without_ground(picture):
+    """Whether a picture's corners let the page through, or are dark: texts on it may be lost."""
+    image = matplotlib.image.imread(picture)
+    corners = image[[0, 0, -1, -1], [0, -1, 0, -1]]
+    opaque = image.ndim == 2 or image.shape[2] == 3 or (corners[..., 3] == 1).all()
+    return not opaque or corners[..., :3].min() < 0.9
+
+
+@built
+def test_pictures_bring_their_own_ground():
+    """Figures are drawn for white, which the dark theme only dims."""
+    pictures = sorted((BOOK / "_images").glob("*.png"))
+    assert pictures and [path.name for path in pictures if without_ground(path)] == []
+
+
 # ---- the checks can fail ----
 
 PLANTED = r"""<!doctype html><html lang="en"><head><title>x</title><link rel="icon" href="data:,">
@@ -348,7 +374,9 @@ PLANTED = r"""<!doctype html><html lang="en"><head><title>x</title><link rel="ic
 <a href="gone.html">gone</a> <a href="#nowhere">nowhere</a>
 <a href="https://example.org">fine</a></p><img src="gone.png" alt="gone.png"><img src="data:,">
 <span class="math">\(x^2\)</span>
-<main><div style="width: 2000px; color: #bbb">wide</div></main></article>
+<main><div style="width: 2000px; color: #bbb">wide</div></main>
+<style>[data-theme="dark"] h2 { background: #ced6dd; color: #ced6dd; }</style><h2>Head</h2>
+<svg><text y="20" fill="#bbb">drawn</text></svg></article>
 <script>undefined_function()</script></body></html>"""
 
 
@@ -378,7 +406,9 @@ def test_browser_finds_planted_faults(planted, chromium):
     for fault in (
         "0 of 1 equations",
         "raw TeX",
-        "faint text: DIV",
+        "faint text, light: DIV",
+        "faint text, light: text",
+        "faint text, dark: H2",
         "page is",
         "undefined_function",
         "foreign request: https://cdn.example.org",
@@ -387,3 +417,10 @@ def test_browser_finds_planted_faults(planted, chromium):
         "failed request",
     ):
         assert fault in faults, faults
+    assert "faint text, light: H2" not in faults  # what only one theme gets wrong
+
+
+@pytest.mark.parametrize("ground, lost", [((1, 1, 1, 1), False), ((1, 1, 1, 0), True)])
+def test_a_picture_without_ground_is_found(tmp_path, ground, lost):
+    matplotlib.image.imsave(tmp_path / "a.png", np.full((4, 4, 4), ground, float))
+    assert without_ground(tmp_path / "a.png") == lost

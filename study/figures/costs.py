@@ -1,8 +1,10 @@
 """What the attack's gradients cost and buy."""
 
 import matplotlib.pyplot as plt
+import pandas as pd
 
-from study.figures.drops import drop_bars
+from study.figures.data import labelled, with_data
+from study.figures.drops import drop_bars, in_percent
 from study.intervals import mean_interval
 from study.style import BLACK, BLUE, DATA_NAME, GREEN, SKY, VERMILION
 
@@ -24,16 +26,20 @@ def cost_figure(benchmarks, threshold):
     size = (6, 3.1 * len(benchmarks))
     shared = {"sharex": True, "sharey": True, "squeeze": False}
     figure, axes = plt.subplots(len(benchmarks), 1, figsize=size, **shared)
+    drawn = []
     for axis, found in zip(axes[:, 0], benchmarks):
         _draw_snapshots(axis, found["snapshot"])
         best = found["control"]["drop"].max()
         axis.axhline(100 * threshold, color="0.5", ls=":", lw=1, zorder=0)
         axis.axhline(100 * best, color="0.5", ls="--", lw=1, zorder=0)
         axis.set_title(DATA_NAME.get(found["parameters"]["dataset"]), loc="left", fontsize=10)
+        control = pd.DataFrame([{"case": "best control", "drop_percent": 100 * best}])
+        lines = [in_percent(found["snapshot"], ["case", "evaluations"]), control]
+        drawn.append(labelled(pd.concat(lines), dataset=found["parameters"]["dataset"]))
     axes[0, 0].legend(frameon=False)
     axes[-1, 0].set_xlabel("gradient evaluations")
     figure.tight_layout()
-    return figure
+    return with_data(figure, pd.concat(drawn))
 
 
 def _draw_snapshots(axis, snapshots):
@@ -49,17 +55,19 @@ def solver_figure(solvers):
     """Agreement of signs with a solve to convergence against cost, a panel for each damping."""
     dampings = sorted(solvers["damping"].unique())
     figure, axes = plt.subplots(1, len(dampings), figsize=(8, 3.6), sharey=True)
+    drawn = []
     for axis, damping in zip(axes, dampings):
-        _draw_solvers(axis, solvers[solvers["damping"] == damping], damping)
+        drawn += _draw_solvers(axis, solvers[solvers["damping"] == damping], damping)
     axes[0].set_ylabel("signs that agree, %")
     lines = axes[0].get_legend_handles_labels()
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.02), "ncols": 4}
     figure.legend(*lines, frameon=False, fontsize=8, **below)
     figure.tight_layout()
-    return figure
+    return with_data(figure, pd.DataFrame(drawn))
 
 
 def _draw_solvers(axis, solvers, damping):
+    drawn = []
     for case, group in solvers.groupby("case", sort=False):
         mean, low, high = mean_interval(100 * group["signs"])
         style = {
@@ -69,10 +77,14 @@ def _draw_solvers(axis, solvers, damping):
             "label": case,
         }
         bars = [[mean - low], [high - mean]]
-        axis.errorbar(group["evaluations"].mean(), mean, bars, capsize=2, lw=1, **style)
+        cost = group["evaluations"].mean()
+        axis.errorbar(cost, mean, bars, capsize=2, lw=1, **style)
+        line = {"damping": damping, "case": case, "evaluations": cost}
+        drawn.append({**line, "signs_percent": mean, "low_percent": low, "high_percent": high})
     axis.set(xscale="log", xlabel="gradient evaluations", ylim=(45, 101))
     axis.set_xticks([1000, 3000, 10000], ["1,000", "3,000", "10,000"])
     axis.minorticks_off()
     leftover = solvers["reference_residual"].max()
     title = f"damping {damping:g}\n(reference's residual ≤ {leftover:.1g})"
     axis.set_title(title, loc="left", fontsize=10)
+    return drawn

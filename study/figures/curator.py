@@ -2,7 +2,9 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 
+from study.figures.data import labelled, with_data
 from study.intervals import by_seed, mean_interval
 from study.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, attack_name, spaced
 
@@ -35,15 +37,16 @@ def roc_figure(scores):
     figure, axes = _panels(len(panels))
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
+    drawn = []
     for axis, (key, table) in zip(axes.flat, panels):
-        _draw_roc(axis, table)
+        drawn += [labelled(line, **dict(zip(SETTING, key))) for line in _draw_roc(axis, table)]
         axis.set_title(setting_name(*key), loc="left", fontsize=10)
     for axis in axes[:, 0]:
         axis.set_ylabel("true positive rate")
     lines = axes[0, 0].get_legend_handles_labels()
     figure.legend(*lines, frameon=False, ncols=3, loc="lower center")
     figure.tight_layout(rect=(0, 0.16 / len(axes), 1, 1))
-    return figure
+    return with_data(figure, pd.concat(drawn))
 
 
 def _panels(number):
@@ -57,10 +60,15 @@ def _draw_roc(axis, table):
     columns = [column for column in table if column.startswith("tpr_")]
     rates = [float(column.removeprefix("tpr_")) for column in columns]
     axis.plot([0, 1], [0, 1], color="0.8", zorder=0)  # guessing
+    drawn = []
     for detector, curve in table.groupby("detector", sort=False):
         colour, line = DETECTOR_STYLE[detector]
-        axis.plot(rates, curve[columns].mean(), color=colour, ls=line, label=spaced(detector))
+        found = curve[columns].mean().to_numpy()
+        axis.plot(rates, found, color=colour, ls=line, label=spaced(detector))
+        rows = pd.DataFrame({"false_positive_rate": rates, "true_positive_rate": found})
+        drawn.append(labelled(rows, detector=detector))
     axis.set(xlim=(-0.01, 1), ylim=(0, 1.01), xticks=(0, 0.5, 1), xlabel="false positive rate")
+    return drawn
 
 
 def mitigation_figure(victims):
@@ -70,17 +78,19 @@ def mitigation_figure(victims):
     figure, axis = plt.subplots(figsize=(max(5, 1.1 * len(kinds)), 3.4))
     places = 0.5 * (np.arange(len(poisons) + 1) - len(poisons) / 2) / (len(poisons) + 1)
     clean = victims[victims["attack"] == "none"]
-    _draw_acrs(axis, clean, kinds, places[0], color=BLACK, label="clean")
+    found = _draw_acrs(axis, clean, kinds, places[0], color=BLACK, label="clean")
+    drawn = [labelled(found, attack="none", fraction=0.0)]
     for i, (attack, fraction) in enumerate(poisons):
         chosen = victims[(victims["attack"] == attack) & (victims["fraction"] == fraction)]
         style = {"color": POISON_COLOURS[i % len(POISON_COLOURS)], "mfc": "white"}
         name = setting_name(attack, fraction)
-        _draw_acrs(axis, chosen, kinds, places[i + 1], label=name, **style)
+        found = _draw_acrs(axis, chosen, kinds, places[i + 1], label=name, **style)
+        drawn.append(labelled(found, attack=attack, fraction=fraction))
     axis.set_xticks(range(len(kinds)), map(spaced, kinds), rotation=20)
     axis.set(ylim=(0, None), ylabel="ACR of the class\n(pixel units, L2)")
     axis.legend(frameon=False)
     figure.tight_layout()
-    return figure
+    return with_data(figure, pd.concat(drawn))
 
 
 def _draw_acrs(axis, victims, kinds, shift, **style):
@@ -92,3 +102,4 @@ def _draw_acrs(axis, victims, kinds, shift, **style):
     mean, low, high = np.array(list(for_kind.values())).T
     bars = [mean - low, high - mean]
     axis.errorbar(at, mean, bars, fmt="o", ms=5, capsize=3, **style)
+    return pd.DataFrame({"curation": list(for_kind), "acr": mean, "low": low, "high": high})

@@ -2,9 +2,11 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from scipy.stats import norm
 
 from pacd.counts import lower_bound
+from study.figures.data import labelled, with_data
 from study.style import BLACK, BLUE, GREY, VERMILION
 
 WAY_STYLE = {
@@ -25,14 +27,19 @@ def draws_figure(ladders, alpha=0.001):
         Of the cap, the radius of a point that wins every draw.
     """
     figure, axes = plt.subplots(len(ladders), 1, figsize=(5, 5.6), sharex=True, sharey=True)
+    drawn = []
     for axis, (title, table) in zip(axes, ladders.items()):
         for way, line in table.groupby("way", sort=False):
             axis.plot(line["draws"], line["acr"], ms=5, lw=1.2, **WAY_STYLE[way])
         n = np.geomspace(table["draws"].min(), table["n"].max(), 50)
-        axis.plot(n, norm.ppf(lower_bound(n, n, alpha)), color=GREY, lw=1, label="most possible")
+        most = norm.ppf(lower_bound(n, n, alpha))
+        axis.plot(n, most, color=GREY, lw=1, label="most possible")
+        cap = pd.DataFrame({"way": "most possible", "draws": n, "acr": most})
+        lines = pd.concat([table[["way", "draws", "acr"]], cap])
+        drawn.append(labelled(lines, model=title))
         axis.set(xscale="log", ylabel="ACR, units of σ", ylim=(0, 4))
         axis.set_title(title, loc="left")
     axes[-1].set_xlabel("draws of a point, mean")
     axes[-1].legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 0.18))
     figure.tight_layout()
-    return figure
+    return with_data(figure, pd.concat(drawn))

@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
+from study.figures.data import with_data
 from study.style import (
     TRAINER_COLOUR,
     TRAINER_NAME,
@@ -15,6 +16,7 @@ from study.style import (
 
 # Told apart without colour too.
 MARK = {"first_order": "o", "uniform": "s", "direct_search": "^"}
+WIDE, NARROW = ("low", "high"), ("low_seeds", "high_seeds")
 INTERVALS = (
     "drop of the ACR, % (95 % intervals: thick over victims,\nthin over victims and test points)"
 )
@@ -46,13 +48,11 @@ def drop_figure(table, label, colour="trainer", threshold=0.3):
     headline = ", ".join(map(column_name, label))  # of the names
     figure.text(0.01, 1 - 0.05 / height, headline, va="top", color="0.4")
     figure.tight_layout(rect=(0, 0, 1, 1 - 0.2 / height))
-    return figure
+    return with_data(figure, in_percent(table, label, (*WIDE, *NARROW)))
 
 
 def _draw_cell(axis, y, cell, colour):
-    wide, narrow = (
-        100 * cell[ends].astype(float) for ends in (["low", "high"], ["low_seeds", "high_seeds"])
-    )
+    wide, narrow = (100 * cell[list(ends)].astype(float) for ends in (WIDE, NARROW))
     axis.plot(wide, [y, y], lw=1, color=colour)
     axis.plot(narrow, [y, y], lw=4, alpha=0.5, color=colour)
     axis.plot(100 * cell["drop"], y, "o", ms=5, color=colour)
@@ -85,7 +85,8 @@ def forest_figure(table, threshold=0.3):
     axis.set(xlabel="drop of the ACR, %", ylim=(len(settings) - 0.5, -0.5))
     axis.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.4, 1), ncol=3)
     figure.tight_layout()
-    return figure
+    drawn = table[table["attack"].isin(attacks)]
+    return with_data(figure, in_percent(drawn, ["trainer", "sigma", "attack"]))
 
 
 def _names(table, label):
@@ -108,7 +109,13 @@ def sweep_figure(table, x, label):
     axis.set(xlabel=label, ylabel="drop of the ACR, %\n(95 % over victims and points)")
     axis.legend(frameon=False)
     figure.tight_layout()
-    return figure
+    return with_data(figure, in_percent(table, ["attack", x]))
+
+
+def in_percent(table, names, ends=WIDE):
+    """Some columns of a table of drops, and its drops and intervals in per cent (DataFrame)."""
+    shares = table[["drop", *ends]].astype(float)
+    return table[list(names)].join(100 * shares.add_suffix("_percent"))
 
 
 def drop_bars(line):

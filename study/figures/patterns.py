@@ -2,8 +2,10 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 
-from study.figures.curves import band
+from study.figures.curves import band, banded
+from study.figures.data import labelled, with_data
 from study.intervals import mean_interval
 from study.style import BLACK, BLUE, GREY, ORANGE, TRAINER_COLOUR
 
@@ -76,7 +78,8 @@ def parts_figure(shares):
     axis.invert_yaxis()
     axis.set(xlabel="share of the squared change, %", xlim=(0, 100))
     figure.legend(frameon=False, ncol=3, loc="outside upper center", fontsize=10)
-    return figure
+    drawn = 100 * shares[list(PART_COLOUR)].add_suffix("_percent")
+    return with_data(figure, drawn.rename_axis("attack").reset_index())
 
 
 def shortcut_figure(rows, trainer="gaussian"):
@@ -85,17 +88,19 @@ def shortcut_figure(rows, trainer="gaussian"):
     A line for each kind of images and of victims, with 95 % bands over victims.
     """
     figure, axis = plt.subplots(figsize=(6, 3.8))
+    drawn = []
     for (victim, images), line in rows.groupby(["victim", "images"]):
         table = line.pivot(index="seed", columns="strength", values="share")
         name = f"images of the {'class' if images == 'target' else 'others'}, {victim} victims"
-        _draw_votes(axis, table, victim, images, TRAINER_COLOUR[trainer], name)
+        found = _draw_votes(axis, table, victim, images, TRAINER_COLOUR[trainer], name)
+        drawn.append(labelled(found, victim=victim, images=images))
     axis.set(xlabel="strength of the pattern (1: as in the poison)", ylim=(0, 1.02))
     axis.set(ylabel="noisy votes\nfor the target class, %")
     axis.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f}")
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.22), "ncol": 2}
     axis.legend(frameon=False, fontsize=9, **below)
     figure.tight_layout()
-    return figure
+    return with_data(figure, pd.concat(drawn))
 
 
 def _draw_votes(axis, table, victim, images, colour, name):
@@ -107,6 +112,7 @@ def _draw_votes(axis, table, victim, images, colour, name):
     }
     axis.plot(table.columns, interval[0], ms=4, label=name, **style)
     band(axis, table.columns, interval, colour)
+    return banded("strength", table.columns, "share", interval)
 
 
 def examples_figure(images, similarity, eps):

@@ -3,16 +3,25 @@
 import json
 
 import pandas as pd
+from IPython.display import HTML
 
+from pacd import data
 from study.figures.patterns import parts_figure, pattern_figure, shortcut_figure
-from study.numbers.shared import SHORTCUT, mean_votes, pattern, share_of, shortcut
+from study.figures.strengths import strengths_html
+from study.intervals import by_seed
+from study.numbers.shared import SHORTCUT, load, mean_votes, pattern, share_of, shortcut
 from study.style import TRAINER_NAME, attack_name, data_name
 from study.tables import without_index
 
 PROFILE = "laptop"
-EXPERIMENTS = ()
+EXPERIMENTS = ("ladder", "trainers", "eps")  # of strengths: those that may hold them
 ATTACKS = ("uniform", "first_order", "approxgrad", "direct_search")
 PARTS = ("shift", "pattern", "own")
+# What rows of weaker and stronger poisons must share with the run that measured the patterns.
+SAME = ("dataset", "train_size", "trainer", "sigma", "architecture", "normalisation")
+SAME += ("target_class", "epochs", "batch", "lr")
+SHOWN = ("uniform", "first_order")
+DRAWS = 2000
 
 
 def looked_at():
@@ -43,6 +52,7 @@ def numbers():
         "eps": f"{eps:g}",
         "rows": of_rows(facts("first_order")["parameters"]),
         **of_votes("first_order"),
+        **of_strengths(radii()),
     }
 
 
@@ -64,6 +74,29 @@ def of_votes(attack):
         "target_1": share_of(votes, "poisoned", "target", 1),
         "clean_0": share_of(votes, "clean", "target", 0),
     }
+
+
+def of_strengths(tables):
+    """The strengths that :func:`radii` holds, as text (dict)."""
+    strengths = sorted({eps for _, eps in tables})
+    return {"strengths": ", ".join(f"{eps:g}" for eps in strengths), "draws": f"{DRAWS:,}"}
+
+
+def radii():
+    """Radii of clean and poisoned victims, by attack and strength.
+
+    A dict of tables of victims and test points, pixel units; a cell that several experiments hold
+    is read once.
+    """
+    found, made = {}, facts("first_order")["parameters"]
+    for experiment in EXPERIMENTS:
+        rows = load(PROFILE, experiment)
+        same = (rows[list(SAME)] == pd.Series(made)[list(SAME)]).all(axis=1)
+        cell = rows[same & rows["attack"].isin(("none", *SHOWN))]
+        for key, side in cell.groupby(["attack", cell["eps_linf"].fillna(0)]):
+            if side["n"].max() == DRAWS:
+                found.setdefault(key, by_seed(side))
+    return found
 
 
 # ---- tables and figures ----
@@ -91,3 +124,12 @@ def patterns_figure():
 def votes_figure():
     """What PACD's mean change does to votes."""
     return shortcut_figure(shortcut("first_order"))
+
+
+def strengths_figure():
+    """A digit, the same as poison, and the certified radii at every strength that has rows."""
+    digits = data.load("mnist5k")
+    target = facts("first_order")["parameters"]["target_class"]
+    digit = digits.x_test[digits.y_test == target][0, 0].numpy()
+    changes = {name: pattern(name) / facts(name)["poison"]["eps_linf"] for name in SHOWN}
+    return HTML(strengths_html(digit, changes, radii()))
