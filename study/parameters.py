@@ -22,7 +22,7 @@ from pydantic import (
 from pacd.data import DataError
 from pacd.poison_file import PoisonError
 from study import named
-from study.results import default_folder, unwritable
+from study.results import default_folder, started_from, unwritable
 from study.terminal import without_traceback
 
 
@@ -154,6 +154,7 @@ class Checked(BaseModel):
         papermill lets an unknown name pass, and so does a cell; both are read here, so that a typo
         is found before any computing, as is a result that could not be written after it.
         """
+        started_from()  # now, as the code that runs is read now
         cells = namespace.get("In", [])
         names = [*cls.model_fields, *_own_names(cells, cls.model_fields), *_injected(cells)]
         settings = cls.check({name: namespace[name] for name in names if name in namespace})

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,7 @@ def manifest(settings, started, **facts):
         "parameters": parameters,
         **facts,
         **({"brought": brought} if brought else {}),
-        "commit": commit(),
+        "commit": started_from(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "device": device_name(settings),
         "tf32": tf32(),
@@ -90,6 +91,12 @@ def commit():
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return done.stdout.strip()
+
+
+@cache
+def started_from():
+    """The state of the code at the first call: a long run outlives the next commit."""
+    return commit()
 
 
 def default_folder(kind):

@@ -382,6 +382,8 @@ FAULTS = [
         ".amax(1).mean()",
         ".mean()",
         "test_extras_curators.py::test_the_worst_augmentation_of_each_image_counts",
+    ),
+    Fault(
         "extras/highpass.py",
         "rows[0] = math.sqrt(1 / n)",
         "rows[0] = math.sqrt(2 / n)",

@@ -180,3 +180,14 @@ def test_a_checkout_that_cannot_be_written_is_refused_before_the_computing(tmp_p
         named = {**DEFAULTS[kind], check.writes: str(tmp_path / "mine")}
         named[check.writes] += {"victim": ".csv", "poison": ".npz"}[kind]
         assert check.from_notebook(named)
+
+
+def test_a_manifest_names_the_code_that_began(monkeypatch):
+    """A commit while a long run lasts is not the code that it runs."""
+    states = iter(["at the start", "at the end"])
+    monkeypatch.setattr(results, "commit", lambda: next(states))
+    results.started_from.cache_clear()
+    settings = VictimSettings.from_notebook(DEFAULTS["victim"])
+    made = results.manifest(settings, started=0.0)
+    results.started_from.cache_clear()
+    assert made["commit"] == "at the start"
