@@ -38,9 +38,10 @@ def strengths_html(digit, patterns, radii):
     images = "".join(_image(attack, side) for attack, side in sides.items())
     lines = "".join(_line(attack, side["points"]) for attack, side in sides.items())
     label = "Certified radius of each test point of the class, the largest first."
+    size = f"width:100%;max-width:{WIDE}px"
     return (
         f'<div class="strengths">{slider}<div style="{GRID}">{images}</div>'
-        f'<svg role="img" aria-label="{label}" viewBox="0 0 {WIDE} {HIGH}" style="max-width:100%">'
+        f'<svg role="img" aria-label="{label}" viewBox="0 0 {WIDE} {HIGH}" style="{size}">'
         f"{_axes(_top(radii))}{lines}</svg>"
         f"<script>{SCRIPT.replace('DATA', json.dumps(found))}</script></div>"
     )
