@@ -1,8 +1,7 @@
 """How far poison is from its originals: lengths, PSNR, SSIM; and what its change is made of."""
 
 import numpy as np
-from skimage.color import deltaE_ciede2000, rgb2lab
-from skimage.metrics import structural_similarity
+import skimage  # its parts load at first use; whoever reads rows needs none
 
 
 def ssim(clean, poison):
@@ -20,7 +19,8 @@ def ssim(clean, poison):
     window = min(7, (min(clean.shape[2:]) - 1) // 2 * 2 + 1)
     options = {"win_size": window, "data_range": 1, "channel_axis": 0}
     options["use_sample_covariance"] = False
-    return np.array([structural_similarity(*pair, **options) for pair in zip(clean, poison)])
+    compare = skimage.metrics.structural_similarity
+    return np.array([compare(*pair, **options) for pair in zip(clean, poison)])
 
 
 def distortion(clean, poison):
@@ -45,8 +45,9 @@ def distortion(clean, poison):
 
 def colour_difference(clean, poison):
     """Mean CIEDE2000 over the pixels of sRGB images (m, 3, H, W) in [0, 1]; 1 can just be seen."""
-    lab = [rgb2lab(np.asarray(images, float), channel_axis=1) for images in (clean, poison)]
-    return float(deltaE_ciede2000(*lab, channel_axis=1).mean())
+    color, pair = skimage.color, (np.asarray(images, float) for images in (clean, poison))
+    lab = [color.rgb2lab(images, channel_axis=1) for images in pair]
+    return float(color.deltaE_ciede2000(*lab, channel_axis=1).mean())
 
 
 def anatomy(clean, poison):

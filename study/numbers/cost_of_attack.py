@@ -8,13 +8,13 @@ from IPython.display import Markdown
 from study.drops import percent
 from study.figures.costs import SETTING_NAME, cost_figure, solver_figure
 from study.grid import rows_files
+from study.statistics import DROP
 from study.style import data_name, spaced
 from study.tables import without_index
 
 PROFILE = "laptop"
 EXPERIMENTS = ()
 RUNS = "cost"  # real MNIST first; the embedded digits are the smaller run
-DROP = 0.3  # the paper's
 PASSES = {
     "gradient": "gradient of the training loss",
     "radius": "gradient of the soft radius",
