@@ -17,8 +17,11 @@ from study.predict import predict_acr
 from study.results import manifest_path
 
 DROP = 0.3  # of the average certified radius: the paper's claim
+# Rungs of other papers, of the same size, which come in by their paths.
+RUNGS = "separable_patches", "autoregressive", "linear_surrogate", "stable_error_minimising"
+LITERATURE = tuple(f"extras.unlearnable:{name}" for name in RUNGS)
 # Everything below the bilevel family against the ACR.
-CONTROLS = (*PATTERNS, *LEARNED, "accuracy")
+CONTROLS = (*PATTERNS, *LEARNED, "accuracy", *LITERATURE)
 
 
 class Cell(NamedTuple):

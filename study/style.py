@@ -49,10 +49,10 @@ ATTACK_NAME = {
     "gradient_matching": "gradient matching",
     "accuracy": "against standard training",
     "class_wise_learned": "control: class-wise learned",
-    "extras.unlearnable:separable_patches": "separable patches (LSP)",
-    "extras.unlearnable:autoregressive": "autoregressive noise (AR)",
-    "extras.unlearnable:linear_surrogate": "linear surrogate (PIL)",
-    "extras.unlearnable:stable_error_minimising": "stable error minimising (SEM)",
+    "extras.unlearnable:separable_patches": "control: separable patches (LSP)",
+    "extras.unlearnable:autoregressive": "control: autoregressive noise (AR)",
+    "extras.unlearnable:linear_surrogate": "control: linear surrogate (PIL)",
+    "extras.unlearnable:stable_error_minimising": "control: stable error minimising (SEM)",
     "extras.unlearnable:convolution": "convolution (CUDA)",
 }
 TRAINER_NAME = Names({name: name for name in TRAINERS})

@@ -12,6 +12,7 @@ from plotly.subplots import make_subplots
 from pacd.data import load
 from study import theory, theory_digits
 from study import theory_first_layer as first_layer
+from study.figures.data import labelled, with_data
 from study.intervals import paired_drop
 from study.results import ROOT
 from study.sliders import controls, mimebundle
@@ -218,6 +219,7 @@ def shares(gamma=0.01):
 def plot_drops():
     """The lost ACR against what is subtracted, for each run, and the prediction."""
     figure, axis = plt.subplots(figsize=(6.4, 4))
+    lines = []
     for run, (label, color, marker, dash) in RUNS.items():
         rows = read(run)
         if rows is None:
@@ -226,12 +228,15 @@ def plot_drops():
         y = 100 * np.array([[d.drop, d.drop - d.low, d.high - d.drop] for d in found.values()])
         style = {"color": color, "marker": marker, "ls": dash, "capsize": 3, "label": label}
         axis.errorbar(list(found), y[:, 0], yerr=y[:, 1:].T, **style)
+        ends = 100 * pd.DataFrame(found.values(), index=found)[["drop", "low", "high"]]
+        lines.append(labelled(ends.rename_axis("subtract").reset_index(), run=run))
     share = 100 * shares()
     axis.plot(share.index, share, color=GREY, ls=":", label="kept share of the closed form")
     axis.set(xlabel="subtracted from every pixel", ylabel="lost ACR (%)", ylim=(-5, 105))
     axis.legend(frameon=False, fontsize=8)
     figure.tight_layout()
-    return figure
+    closed = pd.DataFrame({"run": "kept share", "subtract": share.index, "drop": share.to_numpy()})
+    return with_data(figure, pd.concat([*lines, closed]))
 
 
 def drops_table():

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from study import theory
+from study.figures.data import with_data
 from study.intervals import mean_interval
 from study.results import ROOT, manifest_path
 from study.style import BLUE, GREEN, GREY, PURPLE, VERMILION
@@ -117,7 +118,9 @@ def plot_digits(rows, prediction):
     axis.set(xlabel=EPS_LABEL, ylabel="ACR of clean test 8s", ylim=(0, None))
     axis.legend(frameon=False, fontsize=8)
     figure.tight_layout()
-    return figure
+    closed = prediction[prediction["learner"].isin(LEARNERS)][["learner", "eps", "acr"]]
+    floors = floor[["learner", "eps"]].assign(floor=floor["floor"].clip(lower=0))
+    return with_data(figure, pd.concat([closed, floors, acr_table(rows, "distance")]))
 
 
 def plot_lenet(rows):
@@ -132,7 +135,7 @@ def plot_lenet(rows):
     axis.set(xlabel=EPS_LABEL, ylabel="ACR / ACR on clean data", ylim=(0, None))
     axis.legend(frameon=False, fontsize=8)
     figure.tight_layout()
-    return figure
+    return with_data(figure, table)
 
 
 def plot_offset_angle(prediction):
@@ -146,7 +149,7 @@ def plot_offset_angle(prediction):
     axes[0].set(ylabel="change of the margin")
     axes[0].legend(frameon=False)
     figure.tight_layout()
-    return figure
+    return with_data(figure, prediction[["learner", "eps", "offset", "angle"]])
 
 
 def _points(axis, table):

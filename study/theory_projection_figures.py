@@ -9,6 +9,7 @@ import pandas as pd
 from pacd.data import load
 from study import theory_digits
 from study import theory_projection as projection
+from study.figures.data import with_data
 from study.style import BLACK, BLUE, GREEN, GREY, VERMILION
 
 COUNTS = (0, 1, 3, 6, 10, 15, 21, 28, 36, 45)  # the components of i + j below 0, 1, .. 9
@@ -93,7 +94,7 @@ def plot():
         axis.set(xlabel="removed components", ylabel=f"{title} (L2)", ylim=(0, None))
         axis.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     figure.tight_layout()
-    return figure
+    return with_data(figure, table()[[*LENGTHS, *MARGINS]].reset_index())
 
 
 def plot_changes(counts=(0, 1, 6, 15)):

@@ -20,13 +20,14 @@ from test_book import BOOK, built
 from test_numbers import OF_LAPTOP, module, text
 
 from pacd.data import ROOT
+from study import theory_first_figures, theory_plots, theory_projection_figures
 from study.figures.data import labelled, with_data
 
 FIGURE = re.compile(r"^:?    name: (\S+)$(?:(?!^```).)*?^(\w+)\.(\w+)\(\);$", re.M | re.S)
 PICTURES = {"fig-patterns", "fig-threat"}  # what they show are images
 # Columns that say what a line of the table is of.
 NAMES = {"sigma", "fraction", "damping", "target_class", "eps_linf", "seed", "epochs"}
-NAMES |= {"weight_decay"}
+NAMES |= {"weight_decay", "count"}  # the last stands at even distances
 
 
 def figures():
@@ -89,6 +90,25 @@ def unlike(figure, content):
 @pytest.mark.parametrize("page, name, function", figures())
 def test_a_file_holds_what_its_figure_draws(page, name, function):
     assert unlike(*drawn(page, function)) == []
+
+
+def of_theory():
+    """The figures of the theory chapter that stand still and show numbers, by their names."""
+    rows, prediction, _ = theory_plots.read()
+    return {
+        "fig-th-digits": theory_plots.plot_digits(rows, prediction),
+        "fig-th-parts": theory_plots.plot_offset_angle(prediction),
+        "fig-th-lenet": theory_plots.plot_lenet(rows),
+        "fig-th-first-layer": theory_first_figures.plot_drops(),
+        "fig-th-projection": theory_projection_figures.plot(),
+    }
+
+
+def test_files_of_the_theory_hold_what_its_figures_draw():
+    for name, figure in of_theory().items():
+        plt.close(figure)
+        content = figure._repr_mimebundle_(include=None, exclude=None)["text/csv"]
+        assert unlike(figure, content) == [], name
 
 
 def test_every_page_with_a_figure_is_seen():

@@ -199,7 +199,7 @@ def test_every_trainer_has_a_colour_and_a_name():
         ("first_order", "PACD"),
         ("low_frequency", "control: low frequency"),
         ("mine:attack", "mine:attack"),
-        ("extras.unlearnable:autoregressive", "autoregressive noise (AR)"),
+        ("extras.unlearnable:autoregressive", "control: autoregressive noise (AR)"),
     ],
 )
 def test_attacks_have_names(attack, name):
