@@ -248,6 +248,8 @@ def test_ladder():
     assert number("experiments/ladder", "direct_search_beyond") == round(search)
     assert number("experiments/ladder", "first_order") == round(drop_of("ladder"))
     assert number("experiments/ladder", "cap") == pytest.approx(2.70, abs=0.01)
+    outside = drop_of("convolution", "extras.unlearnable:convolution")
+    assert said("experiments/ladder").numbers["convolution"].startswith(f"{round(outside)} %")
 
 
 def test_anatomy():
@@ -378,6 +380,9 @@ def test_sweeps():
         poisoned = [r for r in chosen("eps", "first_order") if r.poison["eps_linf"] == size]
         expected = round(drop(chosen("eps", "none"), poisoned))
         assert part.split(": ")[1].startswith(f"{expected} %")
+    half = [run for run in chosen("fraction", "first_order") if run.poison["fraction"] == 0.5]
+    expected = round(drop(chosen("fraction", "none"), half))
+    assert said("experiments/sweeps").numbers["half"].startswith(f"{expected} %")
 
 
 def test_curator():

@@ -17,7 +17,7 @@ from study.style import control_name
 from study.tables import show_drops
 
 PROFILE = "laptop"
-EXPERIMENTS = ("ladder",)
+EXPERIMENTS = ("ladder", "convolution")
 ATTACKS = ("first_order", "direct_search")
 
 
@@ -27,6 +27,7 @@ def numbers(profile=PROFILE):
     return {
         "eps": f"{rows['eps_linf'].max():g}",
         "cap": cap(rows["n"].max(), rows["alpha"].max()),
+        "convolution": percent(rungs(profile, "convolution").iloc[0]),
         **of_controls(rows, drops),
         **of_accuracy(rows),
         **of_search(grid.load(profile)),

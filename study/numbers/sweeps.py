@@ -25,7 +25,7 @@ def numbers(profile=PROFILE):
     """What the page says (dict of text)."""
     return {
         "eps": listed(sizes(profile), "eps_linf"),
-        "fraction": listed(shares(profile), "fraction"),
+        "half": percent(shares(profile).set_index("fraction").loc[0.5]),
         **of_rounding(load(profile, "rounding")),
     }
 
