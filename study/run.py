@@ -17,6 +17,7 @@ from pacd.data import ROOT
 from study import grid
 from study.keep import keep
 from study.parameters import SettingsError
+from study.warm import kernels
 
 LOCK = ROOT / ".snakemake" / "running"
 QUIETLY = ("--quiet", "rules", "reason", "host")
@@ -68,7 +69,9 @@ def main(arguments=None):
         return f"{done.stderr}\nSnakemake's own lock could not be taken away."
     signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl+C is Snakemake's; this waits for it
     options = ["--keep-going", "--rerun-incomplete", "--logger", "rich"]  # one bar on a terminal
-    made = subprocess.run([*command, *options], pass_fds=[lock.fileno()]).returncode
+    with kernels() as environment:
+        run = [*command, *options]
+        made = subprocess.run(run, pass_fds=[lock.fileno()], env=environment).returncode
     try:
         keep(chosen.profile)
     except ValueError as error:
