@@ -62,11 +62,11 @@ def main(arguments=None):
     except (SettingsError, OSError) as error:
         return str(error)
     command = ["snakemake", chosen.target, "--config", *config, "--cores", chosen.cores]
-    # A killed run leaves Snakemake's lock and half-known outputs behind.
-    unlock = [*command, *QUIETLY, "--unlock"]
-    done = subprocess.run(unlock, pass_fds=[lock.fileno()], capture_output=True, text=True)
-    if done.returncode:
-        return f"{done.stderr}\nSnakemake's own lock could not be taken away."
+    if any((LOCK.parent / "locks").glob("*")):  # of a killed run
+        unlock = [*command, *QUIETLY, "--unlock"]
+        done = subprocess.run(unlock, pass_fds=[lock.fileno()], capture_output=True, text=True)
+        if done.returncode:
+            return f"{done.stderr}\nSnakemake's own lock could not be taken away."
     signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl+C is Snakemake's; this waits for it
     options = ["--keep-going", "--rerun-incomplete", "--logger", "rich"]  # one bar on a terminal
     with kernels() as environment:

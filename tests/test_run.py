@@ -57,20 +57,29 @@ def until(condition, seconds=60):
 
 def test_a_second_run_says_who_runs_and_leaves_it_alone(folder):
     first = start(folder)
-    until(lambda: len(asked(folder)) == 2)
+    until(lambda: asked(folder))
     second = start(folder)
     _, said = second.communicate(timeout=60)
     assert second.returncode == 1 and len(said.splitlines()) == 1
     assert said.startswith("one run at a time in a folder: 'study profile=smoke experiment=headli")
     assert f"process {first.pid} on " in said
-    assert first.poll() is None and len(asked(folder)) == 2  # it unlocked nothing
+    assert first.poll() is None and len(asked(folder)) == 1  # nothing was asked
     kill(first)
     third = start(folder)
-    until(lambda: len(asked(folder)) == 4)  # the lock died with its processes
+    until(lambda: len(asked(folder)) == 2)  # the lock died with its processes
     kill(third)
-    unlock, run = asked(folder)[:2]
-    assert "study --config profile=smoke experiment=headline --cores all" in run
-    assert unlock.endswith("--unlock") and "--keep-going --rerun-incomplete" in run
+    assert asked(folder)[0] == asked(folder)[1]
+    assert "study --config profile=smoke experiment=headline --cores all" in asked(folder)[0]
+    assert "--keep-going --rerun-incomplete" in asked(folder)[0]
+
+
+def test_a_lock_that_a_killed_run_left_is_taken_away(folder):
+    (folder / "state" / "locks").mkdir(parents=True)
+    (folder / "state" / "locks" / "0.output.lock").touch()
+    run = start(folder)
+    until(lambda: len(asked(folder)) == 2)
+    kill(run)
+    assert [line.endswith("--unlock") for line in asked(folder)] == [True, False]
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(folder):
