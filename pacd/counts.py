@@ -66,7 +66,8 @@ def unsettled(k, n, alpha, rates, doubt=0.01):
 
 def counts_of(rows):
     """The counts in rows, (N, classes)."""
-    return rows.filter(regex=r"^count_\d+$").to_numpy()
+    classes = rows.filter(regex=r"^count_\d+$").shape[1]
+    return rows[[f"count_{c}" for c in range(classes)]].to_numpy()
 
 
 def wins(rows):
@@ -78,11 +79,12 @@ def bound(rows, alpha=None):
     """Radius of each row from its counts, at the rows' own alpha or another.
 
     Rows that were looked at several times share alpha among their ``looks``; ``u`` is that of
-    :func:`lower_bound`. Adds p_lower, prediction and radius.
+    :func:`lower_bound`. Rows without them were looked at once, and their bound is exact. Adds
+    p_lower, prediction and radius.
     """
     alpha = rows["alpha"] if alpha is None else alpha
-    level, u = alpha / rows.get("looks", 1), rows.get("u", 1.0)
-    p = lower_bound(wins(rows), rows["n"].to_numpy(), level, u)
+    looks = rows["looks"].fillna(1) if "looks" in rows else 1  # rows of old: once
+    p = lower_bound(wins(rows), rows["n"].to_numpy(), alpha / looks, rows.get("u", 1.0))
     prediction = rows["guess"].where(p > 0.5, ABSTAIN).where(rows["n"] > 0, STOPPED)
     radius = (rows["sigma"] * norm.ppf(p)).where(prediction == rows["label"], 0.0)
     return rows.assign(alpha=alpha, p_lower=p, prediction=prediction, radius=radius)

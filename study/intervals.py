@@ -25,7 +25,8 @@ def acr_sentence(rows):
 
 
 def _looks(rows):
-    return rows.get("looks", pd.Series(1))
+    """How often the draws of each row were looked at; rows of old do not say so: once."""
+    return rows["looks"].fillna(1) if "looks" in rows else pd.Series(1, rows.index)
 
 
 def certified_accuracy(rows, radii):
@@ -151,14 +152,25 @@ def accuracy_by_seed(rows):
 
 
 def by_seed(rows, value="radius"):
-    """A table of ``value``, one row for each victim seed and one column for each test point."""
+    """A table of ``value``, one row for each victim seed and one column for each test point.
+
+    Raises
+    ------
+    ValueError
+        If a test point occurs twice under one seed.
+    """
+    if rows.duplicated(["seed", "index"]).any():
+        raise ValueError("rows must hold a test point once under each seed.")
     return rows.pivot(index="seed", columns="index", values=value)
 
 
 # How both sides of a comparison were trained and certified, and where.
 SAME = ("dataset", "split_seed", "train_size", "trainer", "trainer_options", "architecture")
 SAME += ("normalisation", "epochs", "batch", "lr", "schedule", "weight_decay", "optimizer")
-SAME += ("augmentation", "target_class", "sigma", "n0", "alpha", "looks", "noise_seed", "precision")
+SAME += ("augmentation", "target_class", "sigma", "n0", "alpha", "noise_seed")
+SAME += ("precision", "n_asked", "radii")
+# Hashes that rows of old do not have: of the data, and of the files of brought functions.
+HASHES = ("data_sha256", "brought")
 
 
 def _check_alike(*sides):
@@ -176,6 +188,11 @@ def _check_alike(*sides):
     for name in SAME:
         if both_have(name):
             check(name, [side[name] for side in sides])
+    for name in HASHES:
+        if len({known for side in sides if name in side for known in side[name].dropna()}) > 1:
+            raise ValueError(f"clean and poisoned rows must have the same {name}.")
+    check("looks", [_looks(side) for side in sides])
+    check("bound", [[_bound(side)] for side in sides])
     one_look = all((_looks(side) == 1).all() for side in sides)
     if both_have("n") and one_look and all(side["n"].any() for side in sides):
         check("n", [[side["n"].max()] for side in sides])
@@ -185,8 +202,20 @@ def _check_alike(*sides):
             raise ValueError("clean and poisoned rows must have the same labels of test points.")
 
 
+def _bound(rows):
+    return "randomised" if "u" in rows and (rows["u"] < 1).any() else "exact"
+
+
+def _check_one(side, name):
+    """ValueError where the victims of one side did not all train on the same images."""
+    if "train_sha256" in side and side["train_sha256"].dropna().nunique() > 1:
+        raise ValueError(f"{name} rows must be of victims of the same training images.")
+
+
 def _paired(clean, poisoned, value="radius"):
     """The two tables as arrays (seeds, points); ValueError unless they can be compared."""
+    _check_one(clean, "clean")
+    _check_one(poisoned, "poisoned")
     _check_alike(clean, poisoned)
     clean, poisoned = by_seed(clean, value), by_seed(poisoned, value)
     if not (clean.index.equals(poisoned.index) and clean.columns.equals(poisoned.columns)):

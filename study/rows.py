@@ -142,7 +142,17 @@ def _facts(manifest):
     facts["crafting_trainer"] = poison["trainer"]
     facts["crafting_architecture"] = poison["architecture"]
     facts["poison_seed"] = poison.get("seed")
-    return facts
+    # What a curator did is compared on purpose.
+    brought = manifest.get("brought", {}).items()
+    facts["brought"] = _listed({name: of for name, of in brought if name != facts.get("curation")})
+    facts["n_asked"] = parameters.get("n")
+    facts["radii"] = _text_of(parameters.get("radii"))
+    hashes = ("train_sha256", "data_sha256")
+    return facts | {name: manifest[name] for name in hashes if name in manifest}
+
+
+def _text_of(radii):
+    return None if radii is None else ", ".join(f"{radius:g}" for radius in radii)
 
 
 def _listed(options):

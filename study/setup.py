@@ -15,7 +15,7 @@ from pacd.approxgrad import PUBLISHED, ApproxGrad, approxgrad
 from pacd.attack import METHODS, Method, Problem, poison
 from pacd.controls import LEARNED, PATTERNS, craft, learned
 from pacd.curation import mitigation
-from pacd.data import DataError, Splits, load
+from pacd.data import DataError, Splits, load, sha256
 from pacd.direct_search import SEARCHES, Search, direct_search
 from pacd.int8 import check_device, quantised, safe_margin, supported
 from pacd.losses import TRAINERS
@@ -207,14 +207,21 @@ def _by_function(name, options, where):
 
 def poisoned(settings, splits):
     """The splits that victims train on, and what the manifest of their rows says of the poison."""
+    data = {"data_sha256": hash_of(splits)}
     if settings.poison_file is None:
-        return splits, {"poison": None, "distortion": None, "poison_seconds": 0.0}
+        return splits, data | {"poison": None, "distortion": None, "poison_seconds": 0.0}
     clean = splits
     splits, facts = files.apply(settings.poison_file, clean, settings.eight_bit)
     check_target(facts, settings.target_class)
     changed_rows(splits, clean)
     said = {"poison": facts["parameters"], "distortion": facts.get("distortion")}
-    return splits, said | {"poison_seconds": facts.get("seconds", 0.0)}
+    return splits, data | said | {"poison_seconds": facts.get("seconds", 0.0)}
+
+
+def hash_of(splits):
+    """Hash of the clean data, training and test: equal for all victims that can be compared."""
+    images = torch.cat([splits.x_train, splits.x_test])
+    return sha256(images, torch.cat([splits.y_train, splits.y_test]))
 
 
 def check_target(facts, target_class):

@@ -135,6 +135,19 @@ def test_rows_are_bounded_with_their_own_u_and_looks():
         recertify(rows, n=20)
 
 
+def test_rows_of_old_beside_new_ones_were_looked_at_once():
+    rows = table(*[(1, 1, (5, 95, 0))] * 2)
+    mixed = pd.concat([rows, rows.assign(u=1.0, looks=1)], ignore_index=True)
+    assert (recertify(mixed, alpha=0.01)["radius"] == bound(rows, 0.01)["radius"][0]).all()
+    assert (recertify(mixed, n=50)["n"] == 50).all()
+
+
+def test_counts_are_of_the_classes_that_they_name():
+    names = [f"count_{c}" for c in range(12)]
+    rows = pd.DataFrame([range(12)], columns=names)
+    assert counts_of(rows[sorted(names)]).tolist() == [[*range(12)]]
+
+
 # --- several looks ---
 
 LOOKS = [10, 20, 40, 80, 160]

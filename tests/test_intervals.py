@@ -188,6 +188,8 @@ def test_interval_over_seeds_covers_the_drop_of_the_points_at_hand():
         ("precision", "int8", "float32"),
         ("dataset", "mnist", "cifar10"),
         ("target_class", 8, 3),
+        ("n_asked", 1000, 1500),
+        ("radii", "0.1", "0.1, 0.5"),
     ],
 )
 def test_unlike_rows_are_refused(name, here, there):
@@ -200,6 +202,36 @@ def test_unlike_rows_are_refused(name, here, there):
         with pytest.raises(ValueError, match=f"must have the same {name}, not"):
             compare(*pair)
         compare(clean.assign(**{name: here}), poisoned.assign(**{name: here}))
+
+
+@pytest.mark.parametrize("name", ["data_sha256", "brought"])
+def test_rows_of_other_data_or_code_are_refused(name):
+    clean, poisoned = table(np.ones((2, 3))), table(np.ones((2, 3)) / 2)
+    one, other = ({name: value} for value in ("one", "other"))
+    with pytest.raises(ValueError, match=f"must have the same {name}"):
+        intervals.paired_drop(clean.assign(**one), poisoned.assign(**other))
+    both = poisoned.assign(**{name: ["one"] * 3 + ["other"] * 3})
+    with pytest.raises(ValueError, match=f"must have the same {name}"):
+        intervals.paired_drop(clean, both)
+    for known in (clean.assign(**one), clean, clean.assign(**{name: None})):  # old rows have none
+        intervals.paired_drop(known, poisoned.assign(**one))
+
+
+def test_a_bound_is_compared_with_its_like():
+    clean, poisoned = table(np.ones((2, 3))), table(np.ones((2, 3)) / 2)
+    with pytest.raises(ValueError, match="same bound, not exact and randomised"):
+        intervals.paired_drop(clean, poisoned.assign(u=[0.5, 0.1, 0.9] * 2))
+    intervals.paired_drop(clean, poisoned.assign(u=1.0))
+    intervals.paired_drop(clean.assign(looks=np.nan), poisoned.assign(looks=1))  # both: once
+
+
+def test_victims_of_two_poisons_are_no_cell():
+    clean, poisoned = table(np.ones((2, 3))), table(np.ones((2, 3)) / 2)
+    two = ["one"] * 3 + ["other"] * 3
+    with pytest.raises(ValueError, match="poisoned rows must be of victims of the same training"):
+        intervals.paired_drop(clean.assign(train_sha256="clean"), poisoned.assign(train_sha256=two))
+    with pytest.raises(ValueError, match="a test point once under each seed"):
+        intervals.paired_drop(pd.concat([clean, clean]), poisoned)
 
 
 def test_whole_training_sets_are_a_cell_too():
