@@ -16,7 +16,7 @@ from study.figures.data import labelled, with_data
 from study.intervals import paired_drop
 from study.results import ROOT
 from study.sliders import controls, mimebundle
-from study.style import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION
+from study.style import BELOW, BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION
 
 SUBTRACT = np.array([0.0, 0.1307, 0.2, 0.25, 0.35, 0.5, 0.75, 1.0])
 STEPS = np.array([10**e * m for e in range(1, 7) for m in (1, 3)][:-1])
@@ -218,7 +218,7 @@ def shares(gamma=0.01):
 
 def plot_drops():
     """The lost ACR against what is subtracted, for each run, and the prediction."""
-    figure, axis = plt.subplots(figsize=(6.4, 4))
+    figure, axis = plt.subplots(figsize=(6, 5))
     lines = []
     for run, (label, color, marker, dash) in RUNS.items():
         rows = read(run)
@@ -233,7 +233,7 @@ def plot_drops():
     share = 100 * shares()
     axis.plot(share.index, share, color=GREY, ls=":", label="kept share of the closed form")
     axis.set(xlabel="subtracted from every pixel", ylabel="lost ACR (%)", ylim=(-5, 105))
-    axis.legend(frameon=False, fontsize=8)
+    axis.legend(**BELOW)
     figure.tight_layout()
     closed = pd.DataFrame({"run": "kept share", "subtract": share.index, "drop": share.to_numpy()})
     return with_data(figure, pd.concat([*lines, closed]))

@@ -10,7 +10,7 @@ from study import theory
 from study.figures.data import with_data
 from study.intervals import mean_interval
 from study.results import ROOT, manifest_path
-from study.style import BLUE, GREEN, GREY, PURPLE, VERMILION
+from study.style import BELOW, BLUE, GREEN, GREY, PURPLE, VERMILION
 
 EPS_LABEL = "$\\epsilon$ (L-inf, pixel units)"
 MODELS = {
@@ -26,7 +26,7 @@ def plot_line_optima():
     """ACR against the shift on a line for three sizes of c; global optima are filled."""
     D, r, s = 1.5, 0.9, 0.4
     switch = D**2 - r**2
-    figure, axis = plt.subplots(figsize=(6.4, 3.4))
+    figure, axis = plt.subplots(figsize=(6, 3.4))
     for share, color, dash in ((0.4, BLUE, "-"), (1.0, GREEN, "--"), (1.7, VERMILION, "-.")):
         _one_line(axis, D, r, s, share * switch, color, dash, f"$c = {share:.1f}\\,(D^2 - r^2)$")
     axis.set(xlabel="shift $v$ of the target's training mean", ylim=(0, None))
@@ -106,7 +106,7 @@ def _digits_line(title, rows, prediction, model, eps):
 
 def plot_digits(rows, prediction):
     """Exact ACR of trained linear classifiers on clean test digits over the closed form's."""
-    figure, axis = plt.subplots(figsize=(6.4, 3.8))
+    figure, axis = plt.subplots(figsize=(6, 5))
     for learner, name in LEARNERS.items():
         curve = prediction[prediction["learner"] == learner]
         label, color, _ = MODELS[name]
@@ -116,7 +116,7 @@ def plot_digits(rows, prediction):
     style = {"color": GREY, "ls": ":", "label": "floor of the training mean, mean-difference"}
     axis.plot(floor["eps"], floor["floor"].clip(lower=0), **style)
     axis.set(xlabel=EPS_LABEL, ylabel="ACR of clean test 8s", ylim=(0, None))
-    axis.legend(frameon=False, fontsize=8)
+    axis.legend(**BELOW)
     figure.tight_layout()
     closed = prediction[prediction["learner"].isin(LEARNERS)][["learner", "eps", "acr"]]
     floors = floor[["learner", "eps"]].assign(floor=floor["floor"].clip(lower=0))
@@ -125,7 +125,7 @@ def plot_digits(rows, prediction):
 
 def plot_lenet(rows):
     """Share of the clean ACR that is left, all models under the same sampling certifier."""
-    figure, axis = plt.subplots(figsize=(6.4, 3.8))
+    figure, axis = plt.subplots(figsize=(6, 5))
     table = acr_table(rows, "radius")
     clean = table[table["eps"] == 0].groupby("model")["value"].mean()
     table["value"] = table["value"] / table["model"].map(clean)
@@ -133,14 +133,14 @@ def plot_lenet(rows):
         axis.plot(group.groupby("eps")["value"].mean(), color=MODELS[name][1], lw=1)
     _points(axis, table)
     axis.set(xlabel=EPS_LABEL, ylabel="ACR / ACR on clean data", ylim=(0, None))
-    axis.legend(frameon=False, fontsize=8)
+    axis.legend(**BELOW)
     figure.tight_layout()
     return with_data(figure, table)
 
 
 def plot_offset_angle(prediction):
     """The two parts of the lost margin of the mean 8 against eps."""
-    figure, axes = plt.subplots(1, 2, figsize=(6.8, 3), sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(6, 3), sharey=True)
     for axis, (learner, model) in zip(axes, LEARNERS.items()):
         part = prediction[prediction["learner"] == learner]
         axis.plot(part["eps"], part["offset"], color=BLUE, label="offset")

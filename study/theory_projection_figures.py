@@ -10,7 +10,7 @@ from pacd.data import load
 from study import theory_digits
 from study import theory_projection as projection
 from study.figures.data import with_data
-from study.style import BLACK, BLUE, GREEN, GREY, VERMILION
+from study.style import BELOW, BLACK, BLUE, GREEN, GREY, VERMILION
 
 COUNTS = (0, 1, 3, 6, 10, 15, 21, 28, 36, 45)  # the components of i + j below 0, 1, .. 9
 EPS, SHAPE, TARGET, OTHER = 0.1, (1, 28, 28), 8, 3
@@ -84,7 +84,7 @@ def _row(count, d, low, high):
 
 def plot():
     """Lengths that are left to the attacker, and margins that are left to the target."""
-    figure, axes = plt.subplots(1, 2, figsize=(7.6, 4.2))
+    figure, axes = plt.subplots(2, 1, figsize=(6, 9))
     titles = "change of the mean", "margin of the mean 8"
     for axis, lines, title in zip(axes, (LENGTHS, MARGINS), titles):
         for name, (label, color, dash, marker) in lines.items():
@@ -92,19 +92,19 @@ def plot():
             axis.plot(range(len(COUNTS)), table()[name], **style)
         axis.set_xticks(range(len(COUNTS)), COUNTS)
         axis.set(xlabel="removed components", ylabel=f"{title} (L2)", ylim=(0, None))
-        axis.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+        axis.legend(**BELOW)
     figure.tight_layout()
     return with_data(figure, table()[[*LENGTHS, *MARGINS]].reset_index())
 
 
 def plot_changes(counts=(0, 1, 6, 15)):
     """The longest changes of the mean that were found, as the learner sees them."""
-    figure, axes = plt.subplots(1, len(counts), figsize=(7.6, 2.2))
+    figure, axes = plt.subplots(1, len(counts), figsize=(6, 1.9))
     for axis, count in zip(axes, counts):
         removed = projection.cosines(SHAPE, count)
         seen = projection.without(longest(count), removed)
         axis.imshow(seen.reshape(SHAPE[1:]), cmap="RdBu", vmin=-EPS, vmax=EPS)
-        axis.set_title(f"{count} removed", fontsize=10)
+        axis.set_title(f"{count} removed")
         axis.axis("off")
     figure.tight_layout()
     return figure

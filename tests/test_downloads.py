@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from docutils import nodes
 from docutils.utils import new_document
+from matplotlib.text import Text
 from test_book import BOOK, built
 from test_numbers import OF_LAPTOP, module, text
 
@@ -92,6 +93,33 @@ def test_a_file_holds_what_its_figure_draws(page, name, function):
     assert unlike(*drawn(page, function)) == []
 
 
+PHONE = 358  # pixels that a page has for a figure where the window is 390 wide
+SMALLEST = 9  # pixels
+
+
+def small(figure):
+    """Texts of a figure that are too small on a phone."""
+    box = figure.get_tightbbox()
+    inches = box.width + 2 * plt.rcParams["savefig.pad_inches"]
+    height = PHONE / inches / 72  # pixels of a point
+    said = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+    return {text.get_text() for text in said if height * text.get_fontsize() < SMALLEST}
+
+
+@pytest.mark.parametrize("page, name, function", figures())
+def test_a_figure_can_be_read_on_a_phone(page, name, function):
+    assert small(drawn(page, function)[0]) == set()
+
+
+def test_small_text_is_found():
+    figure, axis = plt.subplots(figsize=(8, 3))
+    axis.set_title("small")
+    plt.close(figure)
+    assert "small" in small(figure)
+    figure.set_size_inches(5, 3)
+    assert small(figure) == set()
+
+
 def of_theory():
     """The figures of the theory chapter that stand still and show numbers, by their names."""
     rows, prediction, _ = theory_plots.read()
@@ -104,11 +132,11 @@ def of_theory():
     }
 
 
-def test_files_of_the_theory_hold_what_its_figures_draw():
+def test_figures_of_the_theory_can_be_read_and_downloaded():
     for name, figure in of_theory().items():
         plt.close(figure)
         content = figure._repr_mimebundle_(include=None, exclude=None)["text/csv"]
-        assert unlike(figure, content) == [], name
+        assert unlike(figure, content) == [] and small(figure) == set(), name
 
 
 def test_every_page_with_a_figure_is_seen():

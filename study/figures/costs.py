@@ -32,7 +32,7 @@ def cost_figure(benchmarks, threshold):
         best = found["control"]["drop"].max()
         axis.axhline(100 * threshold, color="0.5", ls=":", lw=1, zorder=0)
         axis.axhline(100 * best, color="0.5", ls="--", lw=1, zorder=0)
-        axis.set_title(DATA_NAME.get(found["parameters"]["dataset"]), loc="left", fontsize=10)
+        axis.set_title(DATA_NAME.get(found["parameters"]["dataset"]), loc="left")
         control = pd.DataFrame([{"case": "best control", "drop_percent": 100 * best}])
         lines = [in_percent(found["snapshot"], ["case", "evaluations"]), control]
         drawn.append(labelled(pd.concat(lines), dataset=found["parameters"]["dataset"]))
@@ -54,14 +54,16 @@ def _draw_snapshots(axis, snapshots):
 def solver_figure(solvers):
     """Agreement of signs with a solve to convergence against cost, a panel for each damping."""
     dampings = sorted(solvers["damping"].unique())
-    figure, axes = plt.subplots(1, len(dampings), figsize=(8, 3.6), sharey=True)
+    options = {"figsize": (6, 2.4 * len(dampings) + 1), "sharex": True, "sharey": True}
+    figure, axes = plt.subplots(len(dampings), 1, **options)
     drawn = []
     for axis, damping in zip(axes, dampings):
         drawn += _draw_solvers(axis, solvers[solvers["damping"] == damping], damping)
-    axes[0].set_ylabel("signs that agree, %")
+    axes[-1].set_xlabel("gradient evaluations")
+    figure.supylabel("signs that agree, %")
     lines = axes[0].get_legend_handles_labels()
-    below = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.02), "ncols": 4}
-    figure.legend(*lines, frameon=False, fontsize=8, **below)
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.02), "ncols": 2}
+    figure.legend(*lines, frameon=False, **below)
     figure.tight_layout()
     return with_data(figure, pd.DataFrame(drawn))
 
@@ -81,10 +83,10 @@ def _draw_solvers(axis, solvers, damping):
         axis.errorbar(cost, mean, bars, capsize=2, lw=1, **style)
         line = {"damping": damping, "case": case, "evaluations": cost}
         drawn.append({**line, "signs_percent": mean, "low_percent": low, "high_percent": high})
-    axis.set(xscale="log", xlabel="gradient evaluations", ylim=(45, 101))
+    axis.set(xscale="log", ylim=(45, 101))
     axis.set_xticks([1000, 3000, 10000], ["1,000", "3,000", "10,000"])
     axis.minorticks_off()
     leftover = solvers["reference_residual"].max()
-    title = f"damping {damping:g}\n(reference's residual ≤ {leftover:.1g})"
-    axis.set_title(title, loc="left", fontsize=10)
+    title = f"damping {damping:g} (reference's residual ≤ {leftover:.1g})"
+    axis.set_title(title, loc="left")
     return drawn

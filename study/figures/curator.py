@@ -40,7 +40,7 @@ def roc_figure(scores):
     drawn = []
     for axis, (key, table) in zip(axes.flat, panels):
         drawn += [labelled(line, **dict(zip(SETTING, key))) for line in _draw_roc(axis, table)]
-        axis.set_title(setting_name(*key), loc="left", fontsize=10)
+        axis.set_title(setting_name(*key), loc="left")
     for axis in axes[:, 0]:
         axis.set_ylabel("true positive rate")
     lines = axes[0, 0].get_legend_handles_labels()

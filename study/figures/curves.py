@@ -8,7 +8,7 @@ import pandas as pd
 
 from study.figures.data import labelled, with_data
 from study.intervals import certified_accuracy, mean_interval
-from study.style import TRAINER_COLOUR, TRAINER_NAME, attack_colour, attack_name, line_style
+from study.style import BELOW, TRAINER_COLOUR, TRAINER_NAME, attack_colour, attack_name, line_style
 
 SIDES = ("none", "first_order")
 
@@ -50,9 +50,9 @@ def curve_figure(rows):
         panel = rows[(rows["trainer"] == trainer) & (rows["sigma"] == sigma)]
         lines = _curve_panel(axis, panel, np.linspace(0, 3.0 * sigma, 121))
         drawn += [labelled(line, trainer=trainer, sigma=sigma) for line in lines]
-        axis.set_title(f"{TRAINER_NAME[trainer]}, σ = {sigma:g}", loc="left", fontsize=11)
-    figure.supylabel("certified accuracy of the class", fontsize=11)
-    figure.supxlabel("radius (pixel units, L2)", fontsize=11)
+        axis.set_title(f"{TRAINER_NAME[trainer]}, σ = {sigma:g}", loc="left")
+    figure.supylabel("certified accuracy of the class")
+    figure.supxlabel("radius (pixel units, L2)")
     handles = axes[0, 0].get_legend_handles_labels()
     figure.legend(*handles, frameon=False, ncol=2, loc="outside upper center")
     return with_data(figure, pd.concat(drawn))
@@ -70,7 +70,7 @@ def _curve_panel(axis, rows, radii):
 
 def resistance_figure(rows):
     """Share of test points that resist up to a radius: certified, and under attack."""
-    figure, axis = plt.subplots(figsize=(6, 3.6))
+    figure, axis = plt.subplots(figsize=(6, 4.4))
     radii = np.linspace(0, 4 * rows["sigma"].iloc[0], 161)
     colours = {"certified": TRAINER_COLOUR["gaussian"], "under attack": "0.4"}
     tables, drawn = {"certified": rows, "under attack": under_attack(rows)}, []
@@ -82,7 +82,7 @@ def resistance_figure(rows):
             drawn.append(labelled(line, kind=kind, attack=attack))
     axis.set(ylabel="share of test points\nthat resist", ylim=(0, 1))
     axis.set(xlabel="radius (pixel units, L2)", xlim=(0, radii[-1]))
-    axis.legend(frameon=False, fontsize=9)
+    axis.legend(**BELOW)
     figure.tight_layout()
     return with_data(figure, pd.concat(drawn))
 

@@ -18,7 +18,7 @@ from study.style import (
 MARK = {"first_order": "o", "uniform": "s", "direct_search": "^"}
 WIDE, NARROW = ("low", "high"), ("low_seeds", "high_seeds")
 INTERVALS = (
-    "drop of the ACR, % (95 % intervals: thick over victims,\nthin over victims and test points)"
+    "drop of the ACR, %\n(95 % intervals: thick over victims,\nthin over victims and test points)"
 )
 
 
@@ -36,7 +36,7 @@ def drop_figure(table, label, colour="trainer", threshold=0.3):
     threshold : float or None
         Drawn as a dotted line.
     """
-    height = 1.1 + 0.34 * len(table)  # inches
+    height = 1.4 + 0.34 * len(table)  # inches
     figure, axis = plt.subplots(figsize=(6, height))
     for y, (_, cell) in enumerate(table.iterrows()):
         _draw_cell(axis, y, cell, TRAINER_COLOUR[cell[colour]])

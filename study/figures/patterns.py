@@ -7,7 +7,7 @@ import pandas as pd
 from study.figures.curves import band, banded
 from study.figures.data import labelled, with_data
 from study.intervals import mean_interval
-from study.style import BLACK, BLUE, GREY, ORANGE, TRAINER_COLOUR
+from study.style import BELOW, BLACK, BLUE, GREY, ORANGE, TRAINER_COLOUR
 
 PART_NAME = {"shift": "one brightness", "pattern": "one pattern", "own": "the image's own"}
 PART_COLOUR = {"shift": ORANGE, "pattern": BLUE, "own": GREY}
@@ -27,13 +27,13 @@ def threat_figure(images, before, after):
     figure, axes = plt.subplots(1, 3, figsize=(6, 2.3), layout="constrained")
     for axis, image, title in zip(axes, images, ("training image", "as poison")):
         axis.imshow(image, **GREY_LEVELS)
-        axis.set_title(title, fontsize=11)
+        axis.set_title(title)
     for radius, colour, name in ((before, BLACK, "clean"), (after, BLUE, "poisoned")):
         axes[2].add_patch(plt.Circle((0, 0), radius, fill=False, color=colour, lw=2))
         axes[2].text(0, radius, f"{name}: {radius:.2f}", ha="center", va="bottom", color=colour)
     edge = 1.25 * before
     axes[2].set(xlim=(-edge, edge), ylim=(-edge, edge), aspect="equal")
-    axes[2].set_title("certified radius", fontsize=11)
+    axes[2].set_title("certified radius")
     for axis in axes:
         axis.set_axis_off()
     return figure
@@ -57,7 +57,7 @@ def pattern_figure(patterns, eps):
         axis.set_axis_off()
     for axis, (name, pattern) in zip(axes.flat, patterns.items()):
         image = axis.imshow(pattern, cmap="PuOr", vmin=-eps, vmax=eps)
-        axis.set_title(name, fontsize=11)
+        axis.set_title(name)
     figure.colorbar(image, ax=axes, label="mean change (pixel units)", shrink=0.8)
     return figure
 
@@ -77,7 +77,7 @@ def parts_figure(shares):
         left += 100 * shares[name]
     axis.invert_yaxis()
     axis.set(xlabel="share of the squared change, %", xlim=(0, 100))
-    figure.legend(frameon=False, ncol=3, loc="outside upper center", fontsize=10)
+    figure.legend(frameon=False, ncol=3, loc="outside upper center", columnspacing=1)
     drawn = 100 * shares[list(PART_COLOUR)].add_suffix("_percent")
     return with_data(figure, drawn.rename_axis("attack").reset_index())
 
@@ -97,8 +97,7 @@ def shortcut_figure(rows, trainer="gaussian"):
     axis.set(xlabel="strength of the pattern (1: as in the poison)", ylim=(0, 1.02))
     axis.set(ylabel="noisy votes\nfor the target class, %")
     axis.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f}")
-    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.22), "ncol": 2}
-    axis.legend(frameon=False, fontsize=9, **below)
+    axis.legend(**BELOW)
     figure.tight_layout()
     return with_data(figure, pd.concat(drawn))
 
@@ -136,7 +135,7 @@ def examples_figure(images, similarity, eps):
             shown = axis.imshow(pictures[i, 0], **style)
         line[0].set_ylabel(f"{name}\nSSIM {similarity[i]:.2f}")
     for axis, title in zip(axes[0], ("original", "poison", "difference")):
-        axis.set_title(title, fontsize=11)
+        axis.set_title(title)
     _framed(axes)
     _scale_below(figure, shown, axes, "difference, levels of 255")
     return figure
@@ -149,7 +148,7 @@ def mean_figure(original, change, eps):
     axes[0].imshow(original.mean(0)[0], **GREY_LEVELS)
     shown = axes[1].imshow(change.mean(0)[0], **scale)
     for axis, title in zip(axes, ("mean original", "mean change")):
-        axis.set_title(title, fontsize=11)
+        axis.set_title(title)
     _framed(axes)
     _scale_below(figure, shown, axes, "mean change, levels of 255")
     return figure
@@ -174,6 +173,6 @@ def misled_figure(images, before, after):
     for axis, (point, image) in zip(axes.flat, images.items()):
         axis.imshow(image, **GREY_LEVELS)
         radii = f"{before[point].mean():.2f} → {after[point].mean():.2f}"
-        axis.set_title(radii, fontsize=11)
+        axis.set_title(radii)
         axis.set_axis_off()
     return figure
