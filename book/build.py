@@ -61,13 +61,15 @@ def unready(page):
     needed = experiments(page)
     plan = grid.load(needed.profile)
     for experiment in needed.experiments:
-        rows, missing = grid.rows(needed.profile, experiment)
+        if not plan.missing(experiment):
+            continue
+        rows, _ = grid.rows(needed.profile, experiment)
         compares = any(
             plan.victims[run]["poison_file"]
             for run in plan.experiments[experiment]
             if run in plan.victims
         )
-        if rows is None or (missing and compares and not any(pairs(rows, ["trainer", "attack"]))):
+        if rows is None or (compares and not any(pairs(rows, ["trainer", "attack"]))):
             return True
     return False
 

@@ -20,6 +20,7 @@ import itertools
 import json
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from study.parameters import SettingsError
@@ -144,8 +145,15 @@ def load(profile):
     known = {path.stem: path for path in sorted(PROFILES.glob("*.yaml"))}
     if profile not in known:
         raise SettingsError(f"PROFILE must be one of {', '.join(known)}, not {profile!r}.")
-    content = read_profile(known[profile])
-    grid = Grid(profile, content.kept)
+    path = known[profile]
+    return _load(path, path.stat().st_mtime_ns)
+
+
+@lru_cache
+def _load(path, written):
+    """A page asks for the same grid again and again; nobody changes it."""
+    content = read_profile(path)
+    grid = Grid(path.stem, content.kept)
     for name, blocks in content.experiments.items():
         runs = [run for block in blocks for run in _add_block(grid, content, name, block)]
         grid.experiments[name] = list(dict.fromkeys(runs))

@@ -118,13 +118,13 @@ def check(path, facts):
 
 
 def _with_facts(run, rows, manifest):
-    accuracies = pd.DataFrame.from_dict(manifest["accuracy"], orient="index")
-    accuracies = accuracies.add_prefix("accuracy_").rename(index=int)
     facts = {**_facts(manifest), "run": run}
-    for name, value in facts.items():
-        if name not in rows and not isinstance(value, (list, dict)):
-            rows[name] = value
-    return rows.join(accuracies, on="seed")
+    scalars = {name: of for name, of in facts.items() if not isinstance(of, (list, dict))}
+    victims = {int(seed): of for seed, of in manifest["accuracy"].items()}
+    for name in dict.fromkeys(name for of in victims.values() for name in of):
+        of_seed = {seed: of.get(name) for seed, of in victims.items()}
+        scalars[f"accuracy_{name}"] = rows["seed"].map(of_seed)
+    return pd.DataFrame({**scalars, **rows}, index=rows.index)[[*{**rows, **scalars}]]
 
 
 def _facts(manifest):

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # Whatever costs a notebook a tenth of a second, and what imports it.
@@ -64,6 +64,11 @@ def serve(descriptor):
     """Fork a kernel for each that asks, until standard input ends."""
     for module in IMPORTS:
         importlib.import_module(module)
+    from study import explorer, grid
+
+    for profile in explorer.PROFILES:  # every page asks for its runs, which takes a second
+        with suppress(grid.SettingsError):
+            grid.load(profile)
     gc.freeze()  # what all kernels share stays shared
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a kernel
     with socket.socket(fileno=descriptor) as door:

@@ -1,5 +1,7 @@
 """Clean victims beside published ones."""
 
+from functools import cache
+
 from study.numbers.shared import claim, load
 from study.statistics import published
 from study.tables import show_published
@@ -8,6 +10,7 @@ PROFILE = "laptop"
 EXPERIMENTS = ("fidelity",)
 
 
+@cache
 def cells(profile=PROFILE):
     """How far each clean ACR is from the published one (list of Cell)."""
     options = claim("fidelity")["options"]
