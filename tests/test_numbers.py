@@ -229,6 +229,7 @@ def test_index():
     assert number("index", "drop") == round(drop_of("trainers", **cell))
     centred = drop_of("first_layer", "uniform", normalisation="centred")
     assert number("index", "centred_uniform") == round(centred)
+    assert number("index", "tint") == round(drop_of("cifar10", "tint"))
     clean = radii(chosen("trainers", "none", **cell))
     poisoned = radii(chosen("trainers", "first_order", **cell))
     clean = clean.loc[poisoned.index]
