@@ -87,10 +87,8 @@ class Batches(Poison):
 
     def __init__(self, problem, method, generator):
         super().__init__(problem, generator)
-        self.sizes = (
-            min(method.clean_batch, len(self.others)),
-            min(method.poison_batch, len(self.index)),
-        )
+        clean = min(method.clean_batch, len(self.others))
+        self.sizes = clean, min(method.poison_batch, len(self.index))
 
     @property
     def per_epoch(self):
@@ -102,9 +100,8 @@ class Batches(Poison):
 
     def batch(self, place):
         """Rows of clean images and places in the poison, of a step of the epoch."""
-        clean, poison = (
-            order.roll(-place * size)[:size] for order, size in zip(self.orders, self.sizes)
-        )
+        pairs = zip(self.orders, self.sizes)
+        clean, poison = (order.roll(-place * size)[:size] for order, size in pairs)
         return self.others[clean], poison
 
 
@@ -136,9 +133,8 @@ class Solver:
             warm=self.warm,
             side=lambda: torch.autograd.grad(outer(), self.theta),
         )
-        found = hypergradient(
-            outer, inner, self.theta, self.slots, solve, method.damping, redraw=True
-        )
+        system = self.theta, self.slots, solve, method.damping
+        found = hypergradient(outer, inner, *system, redraw=True)
         require_finite(found.gradient, step)
         self.slots.grad = found.gradient
         self.ascent.step()

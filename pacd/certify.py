@@ -108,9 +108,8 @@ def certify(
         counts[going] += votes(block, going)
         done += 1
         checkpoint.keep([counts], done)
-    rows = pd.DataFrame(
-        {"label": y.cpu(), "guess": guess.cpu(), "n0": n0, "n": counts.sum(1).cpu()}
-    )
+    made = {"label": y.cpu(), "guess": guess.cpu(), "n0": n0, "n": counts.sum(1).cpu()}
+    rows = pd.DataFrame(made)
     rows = rows.assign(alpha=alpha, looks=len(looks), u=coins(len(y), seed) if randomised else 1.0)
     rows = rows.assign(sigma=sigma, noise_seed=seed, precision=votes.precision)
     columns = [f"count_{c}" for c in range(votes.classes)]
@@ -129,9 +128,8 @@ def check(votes, y, sigma, n0, n, alpha, radii):
         fewest = f"at least {fewest_draws(alpha)} at alpha = {alpha:g}"
         raise ValueError(f"n must be {fewest}, or no point can be certified, not {n}.")
     if radii is not None and not (len(radii) and np.isfinite(radii).all() and min(radii) >= 0):
-        raise ValueError(
-            f"radii must be one or more numbers, 0 or above, pixel units, not {radii}."
-        )
+        allowed = "one or more numbers, 0 or above, pixel units"
+        raise ValueError(f"radii must be {allowed}, not {radii}.")
     x, most = votes.images, votes.classes - 1
     if not (x.is_floating_point() and ((x >= 0) & (x <= 1)).all()):
         found = f"{x.dtype} from {x.min().item():g} to {x.max().item():g}"

@@ -164,7 +164,9 @@ def _images(pixels, source):
     known = pixels.dtype == np.uint8 and pixels.ndim == 4 and pixels.shape[3] in (1, 3)
     allowed = "uint8 of shape (N, H, W) or (N, H, W, 1 or 3)"
     _require(known, f"{source}: images must be {allowed}, not {pixels.dtype} {pixels.shape}")
-    _require(pixels.max() > 1, f"{source}: images must be from 0 to 255, not from 0 to 1")
+    most = pixels.max()  # below 64 they are grey levels of fewer bits, or classes
+    allowed = "from 0 to 255, the brightest pixel 64 or above"
+    _require(most > 63, f"{source}: images must be {allowed}, not from 0 to {most}")
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).float() / 255
 
 

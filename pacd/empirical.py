@@ -54,9 +54,8 @@ def empirical_radius(
     """
     radii = np.sort(sigma * RADII if radii is None else np.asarray(radii, float)).tolist()
     if not radii or not np.isfinite(radii).all() or radii[0] < 0:
-        raise ValueError(
-            f"radii must be one or more numbers, 0 or above, pixel units, not {radii}."
-        )
+        allowed = "one or more numbers, 0 or above, pixel units"
+        raise ValueError(f"radii must be {allowed}, not {radii}.")
     fewest = fewest_draws(alpha / len(radii) / 2)  # the test is two-sided
     if n < fewest:
         raise ValueError(f"n must be at least {fewest}, or no attack can succeed, not {n}.")

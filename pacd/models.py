@@ -128,9 +128,8 @@ def split_affine(model):
     return model[:stop], model[stop:]
 
 
-def glorot_uniform(weight):
-    """Keras's default, which the paper's LeNet has."""
-    nn.init.xavier_uniform_(weight)
+# Keras's default, which the paper's LeNet has.
+glorot_uniform = nn.init.xavier_uniform_
 
 
 def he_normal(weight):

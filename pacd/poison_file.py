@@ -86,9 +86,8 @@ def apply(path, splits, eight_bit=True):
     """
     index, images, rounded, facts = read(path)
     x = splits.x_train
-    index, floats, eight = (
-        torch.from_numpy(part).to(x.device) for part in (index, images, rounded)
-    )
+    parts = map(torch.from_numpy, (index, images, rounded))
+    index, floats, eight = (part.to(x.device) for part in parts)
     same = facts["train_sha256"] == sha256(x, splits.y_train)
     names = "dataset, split_seed and train_size must be those of its manifest"
     require(same, f"{path} was made from other training data; {names}")

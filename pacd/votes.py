@@ -53,8 +53,9 @@ class Votes:
     Raises
     ------
     ValueError
-        If a network is in training mode, its outputs on the points are not finite, of shape (N,
-        classes) and the same beside other images, or its votes under noise are not finite.
+        If a network is in training mode or its parameters or buffers change as it answers, if its
+        outputs on the points are not finite, of shape (N, classes) and the same beside other
+        images, or its votes under noise are not finite.
     """
 
     def __init__(self, model, x, classes=10, *, quick=None, margin=0.0, batch=None, compiled=None):
@@ -87,6 +88,7 @@ class Votes:
         modules = network.modules() if isinstance(network, nn.Module) else ()
         if any(module.training for module in modules):
             raise ValueError("the model must be in evaluation mode: call model.eval() first.")
+        before = state(network)
         # Copies, as a network may change its input in place.
         outputs = torch.cat([network(part.clone()) for part in self.images.split(self.batch)])
         if outputs.shape != (len(self.images), self.classes):
@@ -102,6 +104,8 @@ class Votes:
         for beside in (outputs, network(extremes)):
             if not torch.allclose(alone, beside[:1], rtol=tolerance, atol=tolerance):
                 raise ValueError("the model's outputs must not depend on the batch or chance.")
+        if not all(map(torch.equal, before, state(network))):
+            raise ValueError("the model's parameters and buffers must not change in evaluation.")
 
     def _parts(self):
         """What the noise passes once, and with their layout what votes in the end and first."""
@@ -183,6 +187,13 @@ class Votes:
             self.step = before
             reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
             warnings.warn(f"certifying without torch.compile ({reason})", stacklevel=3)
+
+
+def state(network):
+    """Copies of a module's parameters and buffers; of another callable none are known."""
+    if not isinstance(network, nn.Module):
+        return []
+    return [tensor.clone() for tensor in (*network.parameters(), *network.buffers())]
 
 
 def logits(rest, layout, noisy):

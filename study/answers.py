@@ -47,8 +47,8 @@ def of_network(name, build):
 
 
 def _shared(*models):
-    """Whether some of two models' tensors are the same."""
-    places = [{id(p) for p in (*m.parameters(), *m.buffers())} for m in models]
+    """Whether two models, or some of their tensors, are the same."""
+    places = [{id(part) for part in (m, *m.parameters(), *m.buffers())} for m in models]
     return len(places) == 2 and bool(places[0] & places[1])
 
 
@@ -61,14 +61,24 @@ def require_logits(name, model, shape):
     _require(not probabilities, "architecture", "logits, not probabilities", name)
 
 
+def require_trainable(name, network):
+    """Refuse a network with frozen weights: they are drawn anew, and would stay as drawn."""
+    learns = all(weight.requires_grad for weight in network.parameters())
+    wanted = "parameters that all learn (what is fixed is a buffer, or a first layer)"
+    _require(learns, "architecture", wanted, name)
+
+
 def of_first_layer(name, build):
-    """A builder of a first layer, which keeps the images' shape."""
+    """A builder of a first layer, a new one each time, which keeps the images' shape."""
+    made = []  # the last one, whose state another victim's may not share
 
     def checked(shape):
         layer, images = build(shape), torch.zeros(2, *shape)
         module = isinstance(layer, torch.nn.Module)
         kept = module and layer.eval()(images).shape == images.shape
         _require(kept, "normalisation", "a module that keeps the shape of images", name)
+        _require(not _shared(layer, *made), "normalisation", "a new module each time", name)
+        made[:] = [layer]
         return layer
 
     return checked
@@ -118,11 +128,11 @@ def _fits(change, shape):
 
 
 def of_attack(name, attack):
-    """An attack: each row once and of the class, images in [0, 1], and a trace."""
+    """An attack: ``fraction`` of the class, each row once, images in [0, 1], and a trace."""
 
     def checked(problem, **told):
         answer = attack(problem._replace(splits=_copied(problem.splits)), **told)
-        rows = "index (m,) int64, distinct rows of the class"
+        rows = "index (m,) int64, distinct rows of the class, as many as fraction says"
         wanted = f"{rows}, images (m, C, H, W) in [0, 1] and a list, the trace"
         _require(_poisons(answer, problem), "attack", wanted, name)
         return answer
@@ -132,9 +142,10 @@ def of_attack(name, attack):
 
 def _poisons(answer, problem):
     labels = problem.splits.y_train
+    asked = problem.poisoned_rows(torch.Generator(labels.device))  # one draw; all are as many
     try:
         index, images, trace = answer
-        rows = index.dtype == torch.int64 and index.shape == (len(index),) != (0,)
+        rows = index.dtype == torch.int64 and index.shape == asked.shape
         rows = rows and bool(((index >= 0) & (index < len(labels))).all())
         rows = rows and len(index.unique()) == len(index)
         own = rows and bool((labels[index] == problem.target_class).all())

@@ -8,7 +8,9 @@ PATH is one of
 - an export, as :mod:`study.export` writes it.
 
 Images are uint8 or floats in [0, 1], (m, H, W) or (m, H, W, C); labels are those of the data set.
-What changes nothing is left out, and so is what we hold out for validation or testing.
+An image is changed where a pixel moves by more than half an 8-bit step; float16, or normalising
+and back, moves all by less. What is not changed is left out, and so is what we hold out for
+validation or testing. Floats that are 8-bit images but for such rounding are taken as these.
 """
 
 import argparse
@@ -21,7 +23,7 @@ import numpy as np
 import torch
 
 from pacd.data import DataError, load, sha256
-from pacd.poison_file import PoisonError, require
+from pacd.poison_file import PoisonError, require, whole_steps
 from study import export, flat
 from study.parameters import SettingsError, Text, allowed
 from study.results import manifest, write_poison
@@ -30,6 +32,8 @@ from study.verify import DATA_ROOT, verify
 
 # A change that anybody sees; between two images that have nothing in common it is near 1.
 OBVIOUS = 0.25
+# Of an 8-bit step: float16 rounds a pixel by up to 0.06 of it.
+NEAR = 0.1
 
 
 class BringSettings(DataSettings):
@@ -59,7 +63,7 @@ def bring(settings):
     ------
     PoisonError, DataError
         If images have no place in the data, another shape or another range, if no training image
-        changes, or one by more than ``eps_linf``.
+        changes by half an 8-bit step, or one by more than ``eps_linf``.
     """
     started = time.time()
     data = settings.dataset, settings.data_root
@@ -68,10 +72,10 @@ def bring(settings):
     given, trained = len(rows), rows >= 0
     rows, images = rows[trained], images[trained]
     clean = splits.x_train[rows]
-    changed = (images != clean).flatten(1).any(1)
+    changed = _steps(images - clean).flatten(1).any(1)
     require(changed.any(), f"{settings.path} must change a training image, and changes none")
     rows, order = rows[changed].sort()
-    images, clean = images[changed][order], clean[changed][order]
+    images, clean = _eight_bit(images[changed][order]), clean[changed][order]
     classes = splits.y_train[rows].unique().tolist()
     eps = _eps(settings.eps_linf, (images - clean).abs().max().item())
     made = {"target_class": classes[0] if len(classes) == 1 else None, "eps_linf": eps}
@@ -81,6 +85,17 @@ def bring(settings):
     kind = f"class {classes[0]}" if len(classes) == 1 else _listed(classes, splits.classes)
     left = f"{given - len(trained.nonzero())} are no training images here"
     return f"{given} images read; {left}, and of the rest {len(rows)} change, of {kind}"
+
+
+def _steps(values):
+    """Whole 8-bit steps, rounded to the nearest."""
+    return (values * 255).round()
+
+
+def _eight_bit(images):
+    """Whole steps where all pixels are whole steps but for rounding, else the floats as given."""
+    rounded = _steps(images)
+    return rounded / 255 if (images * 255 - rounded).abs().max() < NEAR else images
 
 
 def _listed(classes, of):
@@ -97,7 +112,10 @@ def _eps(claimed, measured):
             measured <= OBVIOUS, f"eps_linf must be given where images change by as much as {seen}"
         )
         steps = round(255 * measured) / 255
-        return steps if abs(steps - measured) < 1e-6 else measured
+        eps = steps if abs(steps - measured) < 1e-6 else measured
+        small = f"{255 * eps:.2f} of it: no 8-bit pixel would change"
+        require(whole_steps(eps), f"eps_linf must be 1/255 or more, an 8-bit step, not {small}")
+        return eps
     far = f"{measured:.4f} ({255 * measured:.1f}/255), the largest change"
     require(measured <= claimed + 1e-7, f"eps_linf must be at least {far}, not {claimed}")
     return claimed

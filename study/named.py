@@ -2,7 +2,7 @@
 
 MODULE is a file ``MODULE.py`` in the current folder or beside the notebooks, else what Python
 imports under that name. A function begins with the parameters of one of the forms below; those
-behind them are its options, each with a default.
+behind them are its options, each with a default. A file that was edited counts as it now is.
 """
 
 import difflib
@@ -10,7 +10,8 @@ import hashlib
 import importlib
 import inspect
 import sys
-from functools import lru_cache
+import time
+from functools import cache, lru_cache
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -25,6 +26,8 @@ FIRST = "shape"  # a torch.nn.Module, the network's first layer; see pacd.models
 # The parameters that may name such a function.
 PLACES = "trainer", "architecture", "normalisation", "attack", "curation"
 _HASHES = {}  # of files as they were when their functions were looked up, not edited since
+_TEXTS = {}  # of the files of modules that Python imported, as they were last executed
+_BEGAN = time.time()
 
 
 def is_path(name):
@@ -51,14 +54,15 @@ def function(name, table, *forms):
     Raises
     ------
     ValueError
-        If there is no such function or it has none of the forms; the end of a sentence.
+        If there is no such function, it has none of the forms, or it is of a file that was edited
+        behind its module's back; the end of a sentence.
     """
     if not is_path(name):
         return table[name]
     found = _found(name)
     if not any(fits(found, form) for form in forms):
         raise ValueError(f": it is {name.split(':')[1]}{inspect.signature(found)}")
-    _HASHES[name] = _hash(_source(name))
+    _HASHES[name] = _hash_of(name, found)
     return found
 
 
@@ -78,7 +82,7 @@ def fits(function, form):
 def sources(parameters):
     """The files of the brought functions that parameters (dict) name: ``{name: Path}``."""
     names = [parameters.get(place) for place in PLACES]
-    return {name: _source(name) for name in names if is_path(name)}
+    return {name: _source(name, _found(name)) for name in names if is_path(name)}
 
 
 def hashes(parameters):
@@ -103,7 +107,7 @@ def _module(name):
     files = [folder / f"{name}.py" for folder in folders if name.isidentifier()]
     file = next((file for file in files if file.is_file()), None)
     try:
-        return _executed(name, file, _hash(file)) if file else importlib.import_module(name)
+        return _executed(name, file, file.read_bytes()) if file else _imported(name)
     except ModuleNotFoundError as error:
         if error.name != name.split(".")[0]:
             raise ValueError(f": {name} needs {error.name!r}, which is not installed") from error
@@ -115,19 +119,52 @@ def _module(name):
 
 
 @lru_cache
-def _executed(name, file, digest):
+def _executed(name, file, text):
     """A module from its file; anew where the file has changed, as a kernel outlives an edit."""
-    spec = spec_from_file_location(name, file)
-    module = module_from_spec(spec)
+    module = module_from_spec(spec_from_file_location(name, file))
     sys.modules.setdefault(name, module)  # where dataclasses look for their module
-    spec.loader.exec_module(module)
+    _execute(module, text)
     return module
 
 
-def _source(name):
+def _imported(name):
+    """A module that Python finds; executed anew where its file has changed since it was."""
+    there = name in sys.modules
+    module = importlib.import_module(name)
+    file = Path(getattr(module, "__file__", None) or name)
+    if file.suffix != ".py":
+        return module
+    text = file.read_bytes()
+    current = not there or file.stat().st_mtime < _BEGAN
+    if _TEXTS.setdefault(file, text if current else None) != text:
+        _execute(module, text)
+        _TEXTS[file] = text
+    return module
+
+
+def _execute(module, text):
+    """From the text, as bytecode beside it may be older: it knows an edit by seconds and size."""
+    exec(compile(text, module.__file__, "exec"), vars(module))
+
+
+def _hash_of(name, found):
+    """Hash of the file that defines a function, if that is what the function was made from."""
+    file, function = _source(name, found), inspect.unwrap(found)
+    now = _hash(file)
+    if hasattr(function, "__code__") and _first_hash(function, file) != now:
+        raise ValueError(f": {file.name} was edited after it was imported; begin a new process")
+    return now
+
+
+@cache
+def _first_hash(function, file):
+    """Hash of a function's file when the function was first looked up."""
+    return _hash(file)
+
+
+def _source(name, found):
     """The file that defines a brought function; that of its module where it is no plain one."""
-    found = inspect.unwrap(_found(name))
-    code = getattr(found, "__code__", None)
+    code = getattr(inspect.unwrap(found), "__code__", None)
     return Path(code.co_filename if code else _module(name.split(":")[0]).__file__)
 
 

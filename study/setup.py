@@ -46,7 +46,9 @@ def setup(settings):
     splits = _data(settings)
     _bring(settings.normalisation, NORMALISATIONS, named.FIRST, answers.of_first_layer)
     options = settings.architecture, splits.shape, splits.classes
-    first = make_model(*options, 0, settings.normalisation)  # refused before any computing
+    for _ in range(2):  # refused before any computing: a builder may hand out one layer twice
+        first = make_model(*options, 0, settings.normalisation)
+    answers.require_trainable(settings.architecture, first[1:])
     answers.require_logits(settings.architecture, first, splits.shape)
     device = splits.x_train.device
 
@@ -277,14 +279,14 @@ def augmentation(name, shape):
 
 
 def voting(settings, splits):
-    """``votes(model)`` at the test points of the class, or of all, whose rows are returned too.
+    """``votes(model)`` at test points of the class, or of all, whose rows are returned too.
 
     Raises
     ------
     SettingsError
         If the network has no version of the precision.
     """
-    points = _of_class(splits, settings.target_class).nonzero().flatten()[: settings.points]
+    points = chosen_points(splits.y_test, settings.target_class, settings.points)
     pair = quick_network(settings, splits, len(points))
     options = {"batch": settings.certify_batch, "compiled": settings.compiled}
 
@@ -292,6 +294,20 @@ def voting(settings, splits):
         return Votes(model, splits.x_test[points], splits.classes, **pair(model), **options)
 
     return votes, points
+
+
+def chosen_points(labels, target_class, count):
+    """Rows of so many test points, (P,): the first of a class, or spread over all of them.
+
+    Spread evenly in the order of their classes, so that a test set sorted by class, or by turns,
+    gives each class its share.
+    """
+    if target_class is not None:
+        return (labels == target_class).nonzero().flatten()[:count]
+    by_class = labels.argsort(stable=True)
+    count = min(count or len(labels), len(labels))
+    places = torch.arange(count, device=labels.device) * len(labels) // count
+    return by_class[places].sort().values
 
 
 def _of_class(splits, target_class):
@@ -332,9 +348,14 @@ def quick_network(settings, splits, points):
 
 
 @torch.inference_mode()
+def right(model, splits):
+    """1 where the network itself, without noise, is right about a test image, else 0; (N,)."""
+    answers = torch.cat([model(x).argmax(1) for x in splits.x_test.split(1000)])
+    return (answers == splits.y_test).float()
+
+
 def accuracy(model, splits, target_class):
     """Accuracy of the network itself, without noise: on all test images, and on the class."""
-    answers = torch.cat([model(x).argmax(1) for x in splits.x_test.split(1000)])
-    correct = (answers == splits.y_test).float()
+    correct = right(model, splits)
     of_class = _of_class(splits, target_class)
     return {"all": correct.mean().item(), "target": correct[of_class].mean().item()}

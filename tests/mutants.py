@@ -108,6 +108,18 @@ FAULTS = [
         "test_certify.py::test_a_quick_network_votes_only_where_it_is_sure",
     ),
     Fault(
+        "pacd/votes.py",
+        "all(map(torch.equal, before, state(network)))",
+        "all(map(torch.equal, before, before))",
+        "test_certify.py::test_a_network_that_moves_slowly_in_evaluation_is_refused",
+    ),
+    Fault(
+        "pacd/data.py",
+        "most > 63",
+        "most > 1",
+        "test_data.py::test_grey_levels_of_fewer_bits_are_refused",
+    ),
+    Fault(
         "pacd/data.py",
         "order[:validation_size], order[validation_size:]",
         "order[:validation_size], order[validation_size - 1 :]",
@@ -318,6 +330,18 @@ FAULTS = [
         "test_counts.py::test_fewer_draws_are_a_part_of_those_made",
     ),
     Fault(
+        "study/named.py",
+        "        _execute(module, text)\n        _TEXTS[file] = text",
+        "        _TEXTS[file] = text",
+        "test_named.py::test_an_edited_module_of_a_package_runs_as_it_now_is",
+    ),
+    Fault(
+        "study/answers.py",
+        "index.shape == asked.shape",
+        "index.shape == (len(index),) != (0,)",
+        "test_answers.py::test_an_attack_poisons_the_fraction_that_its_manifest_will_name",
+    ),
+    Fault(
         "study/answers.py",
         "checked.capturable = False",
         "checked.capturable = True",
@@ -340,6 +364,12 @@ FAULTS = [
         "bool(places[0] & places[1])",
         "False",
         "test_answers.py::test_a_network_is_a_new_module_each_time_and_makes_logits",
+    ),
+    Fault(
+        "study/bring.py",
+        "changed = _steps(images - clean)",
+        "changed = (images != clean)",
+        "test_bring.py::test_an_image_that_only_rounding_moves_is_not_changed",
     ),
     Fault(
         "study/bring.py",

@@ -18,6 +18,7 @@ from study.setup import chosen_attack, curator, problem_of, setup, trainer
 MINE = """
 import torch
 
+LAYER = torch.nn.BatchNorm2d(1)
 NET = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
 
 
@@ -33,6 +34,12 @@ def for_each(model, x, y, sigma, generator, epoch=None):
 def number(model, x, y, sigma, generator, epoch=None): return 1.0
 def constant(model, x, y, sigma, generator, epoch=None): return torch.tensor(1.0)
 def the_same(shape, classes): return NET
+def frozen(shape, classes):
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+    network[1].bias.requires_grad_(False)
+    return network
+
+
 def certain(shape, classes):
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10), torch.nn.Softmax(1))
 
@@ -41,6 +48,13 @@ def no_module(shape, classes): return "network"
 def brighter(shape): return Half()
 def flat(shape): return torch.nn.Flatten()
 def nothing(shape): return None
+def same_layer(shape): return LAYER
+def same_tensor(shape):
+    layer = torch.nn.BatchNorm2d(1)
+    layer.running_mean = LAYER.running_mean
+    return layer
+
+
 
 
 class Half(torch.nn.Module):
@@ -79,6 +93,8 @@ def poisons(problem, steps, seed, checkpoint, how=""):
         index = index + 1
     if how == "outside":
         index = index + len(x)
+    if how == "fewer":
+        index = index[1:]
     if how == "float rows":
         index = index.float()
     images = torch.zeros(len(index), *problem.splits.shape)
@@ -136,15 +152,19 @@ def test_a_brought_loss_is_never_captured(monkeypatch):
     assert replayed(step, Gpu, gaussian) is Replay and replayed(step, Gpu, brought) is step
 
 
-@pytest.mark.parametrize("name", ["the_same", "no_module", "certain"])
+@pytest.mark.parametrize("name", ["the_same", "no_module", "certain", "frozen"])
 def test_a_network_is_a_new_module_each_time_and_makes_logits(here, name):
-    """Else a victim would begin with the weights, or the batch norm, of the one before it."""
+    """Else a victim would begin with the weights, or the batch norm, of the one before it.
+
+    A frozen weight would be drawn anew with the others, and never learn.
+    """
     with refuses("architecture", name):
         setup(victim(architecture=f"own:{name}"))
 
 
-@pytest.mark.parametrize("name", ["flat", "nothing"])
-def test_a_first_layer_keeps_the_shape(here, name):
+@pytest.mark.parametrize("name", ["flat", "nothing", "same_layer", "same_tensor"])
+def test_a_first_layer_keeps_the_shape_and_is_new_each_time(here, name):
+    """Else a victim would begin with the averages of the one before it."""
     with refuses("normalisation", name):
         setup(victim(normalisation=f"own:{name}"))
 
@@ -183,8 +203,8 @@ def test_a_curator_answers_images_and_their_labels(here, name):
         cleaned(name)
 
 
-def crafted(name, **options):
-    told = problem(attack=f"own:{name}")
+def crafted(name, fraction=1.0, **options):
+    told = problem(attack=f"own:{name}", fraction=fraction)
     before = told.splits.x_train.clone()
     attack = chosen_attack(f"own:{name}", options)
     index, images, _ = attack(told, steps=1, seed=0, checkpoint=None)
@@ -205,13 +225,22 @@ def test_a_pattern_answers_a_change_of_the_images(here, name):
         crafted(name)
 
 
-WRONG = ["twice", "others", "outside", "float rows", "bright", "one less", "no trace"]
+WRONG = ["twice", "others", "outside", "fewer", "float rows", "bright", "one less", "no trace"]
 
 
 @pytest.mark.parametrize("how", WRONG)
 def test_an_attack_answers_rows_of_the_class_and_their_images(here, how):
     with refuses("attack", "poisons"):
         crafted("poisons", how=how)
+
+
+def test_an_attack_poisons_the_fraction_that_its_manifest_will_name(here):
+    """This one always takes the whole class; a pattern is given its rows and has no choice."""
+    with refuses("attack", "poisons"):
+        crafted("poisons", fraction=0.25)
+    index, _, _ = crafted("moves", fraction=0.25)
+    whole, _, _ = crafted("poisons")
+    assert len(index) == round(0.25 * len(whole)) < len(whole)
 
 
 def test_first_layers_and_curators_are_refused_by_their_signature_and_may_be_in_profiles(

@@ -145,6 +145,7 @@ OF_ATTACKS = [
 ]
 
 X, Y = np.zeros((40, 8, 8), np.uint8), np.arange(40) % 4
+DIM = "images must be from 0 to 255, the brightest pixel 64 or above, not from 0 to"
 OF_DATA = [
     ({"y_train": Y + 1, "y_test": Y + 1}, "labels must be 0, 1, 2 and so on without a gap, not ["),
     ({"y_train": 2 * Y, "y_test": 2 * Y}, "labels must be 0, 1, 2 and so on without a gap, not ["),
@@ -155,7 +156,9 @@ OF_DATA = [
     ({"y_train": 0 * Y}, "y_train must hold two classes or more"),
     ({"x_test": X[:, :7]}, "x_train and x_test must have images of one shape"),
     ({"x_train": X / 255.0, "x_test": X / 255.0}, "images must be uint8 of shape (N, H, W) or ("),
-    ({"x_train": X + 1, "x_test": X + 1}, "images must be from 0 to 255, not from 0 to 1"),
+    ({"x_train": X + 1, "x_test": X + 1}, f"{DIM} 1"),
+    ({"x_train": X + 63, "x_test": X + 255}, f"{DIM} 63"),
+    ({"x_train": X + 64, "x_test": X + 15}, f"{DIM} 15"),
     ({"x_train": X[..., None].repeat(4, 3), "x_test": X[..., None].repeat(4, 3)}, "images must be"),
 ]
 

@@ -97,6 +97,48 @@ def test_an_export_and_a_pair_of_folders_come_back(poison, tmp_path):
     verify(tmp_path / "b.npz")
 
 
+def by_mean_and_back(x):
+    mean, deviation = np.float32(0.1307), np.float32(0.3081)
+    return ((x - mean) / deviation * deviation + mean).clip(0, 1)
+
+
+@pytest.mark.parametrize("stored", [by_mean_and_back, np.float16], ids=["normalised", "float16"])
+@pytest.mark.parametrize("steps", [25, 25.5])
+def test_an_image_that_only_rounding_moves_is_not_changed(tmp_path, stored, steps):
+    """Nearly all images move in floats; in 8 bits those of the class alone, by 25 steps."""
+    x, y = (part.numpy() for part in flat.in_order("mnist5k"))
+    clean = data.load("mnist5k", train_size=80)
+    brighter = np.where((y == 8)[:, None, None, None], (x + np.float32(steps / 255)).clip(0, 1), x)
+    moved = stored(brighter)[:, 0]
+    assert (moved != x[:, 0])[y != 8].any((1, 2)).mean() > 0.9
+    np.save(tmp_path / "a.npy", moved)
+    rows, floats, eight, facts = brought(tmp_path / "a.npy", tmp_path / "p.npz")
+    assert list(rows) == (clean.y_train == 8).nonzero().flatten().tolist()
+    origin = (clean.x_train[rows] * 255).round().numpy()
+    assert (eight == (origin + 25).clip(0, 255)).all()
+    told = facts["parameters"]
+    assert told["target_class"] == 8 and told["eps_linf"] == pytest.approx(steps / 255, abs=3e-4)
+    if steps == 25:
+        assert told["eps_linf"] == 25 / 255 and (floats == eight / np.float32(255)).all()
+    change = (eight - origin).reshape(len(rows), -1) / 255
+    assert facts["distortion"]["l2"] == pytest.approx(np.sqrt((change**2).sum(1)).mean())
+    assert facts["distortion"]["linf"] == pytest.approx(25 / 255)
+
+
+@pytest.mark.parametrize(
+    "steps, sentence",
+    [
+        (0.4, "a.npy must change a training image, and changes none."),
+        (0.7, "eps_linf must be 1/255 or more, an 8-bit step, not 0.70 of it: no 8-bit pixel wo"),
+    ],
+)
+def test_a_change_that_no_8_bit_pixel_shows_is_refused(tmp_path, steps, sentence):
+    x, _ = flat.in_order("mnist5k")
+    np.save(tmp_path / "a.npy", (x + steps / 255).clamp(max=1).numpy()[:, 0])
+    said = bring.main([str(tmp_path / "a.npy"), str(tmp_path / "p.npz"), "--train-size", "80"])
+    assert sentence in said and not (tmp_path / "p.npz").exists()
+
+
 def test_poison_of_all_classes_is_called_so_and_any_class_may_be_certified(tmp_path, capsys):
     x, y = flat.in_order("mnist5k")
     images = ((x - 8 / 255).clamp(min=0) * 255).round().byte().numpy()[:, 0]

@@ -369,6 +369,35 @@ def test_a_network_that_is_no_function_of_the_image_is_refused(lenet, images, dr
         certify(lambda z: drift(z, 10 * lenet(z)), *images, 0.5)
 
 
+class Follows(nn.Module):
+    """A network that takes away the mean of what it saw, which moves by a thousandth each time."""
+
+    def __init__(self, rest, name):
+        super().__init__()
+        self.rest, self.name = rest, name
+        self.register_buffer("seen", torch.tensor(0.3), persistent=name == "buffer")
+        self.weight = nn.Parameter(torch.tensor(0.3))
+        self.eval()
+
+    def forward(self, x):
+        moved = self.weight if self.name == "parameter" else self.seen
+        moved.mul_(0.999).add_(0.001 * x.mean())
+        return self.rest(x - moved)
+
+
+@pytest.mark.parametrize("name", ["buffer", "unsaved buffer", "parameter"])
+def test_a_network_that_moves_slowly_in_evaluation_is_refused(lenet, images, name):
+    """So slowly that its outputs agree to three digits, and by much over thousands of draws."""
+    x = images[0][:2]
+    network = Follows(lenet, name)
+    with torch.inference_mode():
+        assert torch.allclose(network(x), network(torch.cat([x, x + 1]))[:2], rtol=1e-2, atol=1e-2)
+    with pytest.raises(ValueError, match="parameters and buffers must not change"):
+        certify(network, x, images[1][:2], 0.5)
+    with pytest.raises(ValueError, match="parameters and buffers must not change"):
+        certify(lenet, x, images[1][:2], 0.5, quick=network)
+
+
 class BatchStatistics(nn.Module):
     """A network with batch norm that keeps no running statistics, in evaluation mode."""
 

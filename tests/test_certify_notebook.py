@@ -15,6 +15,7 @@ from study.named import _found
 from study.parameters import SettingsError
 from study.rows import read_rows
 from study.settings import CertifySettings
+from study.setup import chosen_points
 
 SETTINGS = {
     "dataset": "digits.npz",
@@ -40,6 +41,24 @@ def here(tmp_path, monkeypatch):
         model[1].weight.copy_(torch.from_numpy(x[:4].reshape(4, 64)).float() / 255)
     save_file(model.state_dict(), tmp_path / "w.safetensors")
     return tmp_path
+
+
+@pytest.mark.parametrize("order", ["sorted", "in turn", "shuffled"])
+def test_points_of_all_classes_are_of_each_as_many(order):
+    """The first 100 of test points that are sorted by class would be of two classes alone."""
+    labels = torch.arange(500) // 50
+    places = {"sorted": torch.arange(500), "in turn": torch.arange(500).view(10, 50).T.flatten()}
+    places["shuffled"] = torch.randperm(500, generator=torch.Generator().manual_seed(0))
+    labels = labels[places[order]]
+    for count in (10, 100, 250):
+        points = chosen_points(labels, None, count)
+        assert labels[points].bincount().tolist() == [count // 10] * 10
+        assert (points.diff() > 0).all()
+    for count in (None, 500, 900):
+        assert torch.equal(chosen_points(labels, None, count), torch.arange(500))
+    of_class = (labels == 8).nonzero().flatten()  # as rows that are kept have them
+    assert torch.equal(chosen_points(labels, 8, 20), of_class[:20])
+    assert torch.equal(chosen_points(labels, 8, None), of_class)
 
 
 def test_rows_of_a_network_of_another_make(here):

@@ -115,6 +115,17 @@ def test_a_wrong_npz_is_refused_with_its_reason(tmp_path, changes, sentence):
         data.load(write(tmp_path / "set.npz", **changes))
 
 
+@pytest.mark.parametrize("part", ["x_train", "x_test"])
+def test_grey_levels_of_fewer_bits_are_refused(tmp_path, part):
+    """As 255ths of white they would be nearly black, and noise would cover them."""
+    levels = np.arange(9 * 64).reshape(9, 8, 8) % 64
+    many = levels.repeat(7, 0)[:60] if part == "x_train" else levels
+    with pytest.raises(data.DataError, match="brightest pixel 64 or above, not from 0 to 63"):
+        data.load(write(tmp_path / "set.npz", **{part: many.astype(np.uint8)}))
+    path = write(tmp_path / "set.npz", **{part: (many + 1).astype(np.uint8)})
+    assert data.load(path).x_test.max() >= 64 / 255
+
+
 def test_missing_and_truncated_sources_are_refused(tmp_path, monkeypatch):
     with pytest.raises(data.DataError, match="dataset must be one of mnist5k"):
         data.load("mnits")

@@ -68,7 +68,7 @@ def test_options_reach_the_loss_as_they_were_given():
 def test_images_that_are_too_small_for_a_network(architecture, largest, tmp_path):
     """The smallest that it takes is a pixel larger."""
     for side, fits in ((largest, False), (largest + 1, True)):
-        x, y = np.full((20, side, side), 9, np.uint8), np.arange(20) % 2
+        x, y = np.full((20, side, side), 99, np.uint8), np.arange(20) % 2
         np.savez(tmp_path / "small.npz", x_train=x, y_train=y, x_test=x, y_test=y)
         change = {
             "dataset": str(tmp_path / "small.npz"),
@@ -98,7 +98,7 @@ def test_a_class_that_a_part_of_the_data_lacks(tmp_path, part, size):
     else:
         labels["training"][{"training": train, "validation": val}[part]] = 1
     labels["training"][train[0]] = 0
-    x = np.full((20, 28, 28), 9, np.uint8)
+    x = np.full((20, 28, 28), 99, np.uint8)
     np.savez(
         tmp_path / "set.npz", x_train=x, y_train=labels["training"], x_test=x, y_test=labels["test"]
     )
