@@ -191,9 +191,8 @@ class Votes:
 
 def state(network):
     """Copies of a module's parameters and buffers; of another callable none are known."""
-    if not isinstance(network, nn.Module):
-        return []
-    return [tensor.clone() for tensor in (*network.parameters(), *network.buffers())]
+    modules = [network] if isinstance(network, nn.Module) else []
+    return [part.clone() for m in modules for part in (*m.parameters(), *m.buffers())]
 
 
 def logits(rest, layout, noisy):

@@ -94,7 +94,6 @@ def become_kernel(asker):
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["environment"], MPLBACKEND=SET["MPLBACKEND"])
-    sys.path[:0] = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     sys.argv = ["ipykernel_launcher", *asked["arguments"]]
     threading.Thread(target=end_with, args=[asker], daemon=True).start()
 

@@ -36,14 +36,20 @@ def started(folder, **environment):
     return manager, client, printed
 
 
-def server_of(number):
-    """The server of warm kernels that this process has started last."""
-    alive = [
-        child
-        for child in psutil.Process(number).children()
-        if child.status() != psutil.STATUS_ZOMBIE and "serve" in child.cmdline()
-    ]
-    return max(alive, key=psutil.Process.create_time)
+def servers_of(number):
+    """The servers of warm kernels that a process has started."""
+    alive = psutil.Process(number).children()
+    alive = [child for child in alive if child.status() != psutil.STATUS_ZOMBIE]
+    return {child for child in alive if "serve" in child.cmdline()}
+
+
+def new_server(number, known=frozenset()):
+    """The one that it has started since it had the known ones."""
+    until = time.monotonic() + PATIENCE
+    while not (found := servers_of(number) - known) and time.monotonic() < until:
+        time.sleep(0.05)
+    (server,) = found
+    return server
 
 
 def gone(number):
@@ -67,7 +73,7 @@ def server():
 @pytest.fixture
 def kernel(server, tmp_path):
     (tmp_path / "beside.py").write_text("name = 'a module of the asker'")
-    manager, client, printed = started(tmp_path, PYTHONPATH=str(tmp_path), OF_THE_ASKER="yes")
+    manager, client, printed = started(tmp_path, OF_THE_ASKER="yes")
     yield manager, printed
     client.stop_channels()
     manager.shutdown_kernel(now=True)
@@ -120,9 +126,10 @@ def test_an_asker_ends_with_its_kernel(server, tmp_path):
 
 
 def test_without_a_server_a_kernel_starts_as_always(tmp_path, monkeypatch):
+    known = servers_of(os.getpid())
     with warm.kernels() as environment:
         monkeypatch.setenv("JUPYTER_PATH", environment["JUPYTER_PATH"])
-        server = server_of(os.getpid())
+        server = new_server(os.getpid(), known)
         server.kill()
         server.wait(PATIENCE)
         manager, client, printed = started(tmp_path)
@@ -136,7 +143,7 @@ def test_the_server_ends_with_the_process_that_wanted_it():
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     wanted = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, **pipes)
     wanted.stdout.readline()
-    server = server_of(wanted.pid)
+    server = new_server(wanted.pid)
     wanted.kill()
     wanted.wait()
     assert gone(server.pid)
