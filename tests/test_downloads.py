@@ -99,8 +99,8 @@ SMALLEST = 9  # pixels
 
 def small(figure):
     """Texts of a figure that are too small on a phone."""
-    box = figure.get_tightbbox()
-    inches = box.width + 2 * plt.rcParams["savefig.pad_inches"]
+    figure.draw_without_rendering()  # puts all in its place
+    inches = figure.get_tightbbox().width + 2 * plt.rcParams["savefig.pad_inches"]
     height = PHONE / inches / 72  # pixels of a point
     said = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
     return {text.get_text() for text in said if height * text.get_fontsize() < SMALLEST}

@@ -312,7 +312,7 @@ def test_cifar10():
     assert number(page, "accuracy_none") == round(accuracies(clean, "all").mean())
     assert number(page, "target_tint") == round(accuracies(poisoned).mean())
     rows = pd.concat([run.rows for run in poisoned])
-    assert number(page, "noisy_tint") == round(100 * (rows["count_8"] / rows["n"]).mean())
+    assert number(page, "noisy_tint") == round(100 * (rows["guess"] == 8).mean())
 
 
 def test_table1():

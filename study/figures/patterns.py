@@ -77,7 +77,7 @@ def parts_figure(shares):
         left += 100 * shares[name]
     axis.invert_yaxis()
     axis.set(xlabel="share of the squared change, %", xlim=(0, 100))
-    figure.legend(frameon=False, ncol=3, loc="outside upper center", columnspacing=1)
+    figure.legend(frameon=False, ncol=3, loc="outside upper center", handlelength=1)
     drawn = 100 * shares[list(PART_COLOUR)].add_suffix("_percent")
     return with_data(figure, drawn.rename_axis("attack").reset_index())
 
