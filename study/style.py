@@ -75,7 +75,7 @@ COLUMN_NAME = {
 }
 
 # Figures are six inches wide, so that on a phone of 390 pixels their text is nine pixels high.
-TEXT = 11  # points
+TEXT = 11.2  # points
 SIZED = ("font.size", "axes.titlesize", "legend.fontsize", "figure.labelsize")
 BARE = {f"axes.spines.{side}": False for side in ("top", "right")}
 plt.rcParams.update({**dict.fromkeys(SIZED, TEXT), **BARE, "svg.fonttype": "none"})

@@ -70,7 +70,7 @@ def parts_figure(shares):
     shares : DataFrame
         Shares (columns ``shift``, ``pattern``, ``own``) by the poison's name.
     """
-    figure, axis = plt.subplots(figsize=(5.8, 1.3 + 0.45 * len(shares)), layout="constrained")
+    figure, axis = plt.subplots(figsize=(6, 1.3 + 0.45 * len(shares)), layout="constrained")
     left = np.zeros(len(shares))
     for name, colour in PART_COLOUR.items():
         axis.barh(shares.index, 100 * shares[name], left=left, color=colour, label=PART_NAME[name])
