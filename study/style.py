@@ -75,12 +75,12 @@ COLUMN_NAME = {
 }
 
 # Figures are six inches wide, so that on a phone of 390 pixels their text is nine pixels high.
-TEXT = 11.2  # points
+TEXT = 11.6  # points
 SIZED = ("font.size", "axes.titlesize", "legend.fontsize", "figure.labelsize")
 BARE = {f"axes.spines.{side}": False for side in ("top", "right")}
 plt.rcParams.update({**dict.fromkeys(SIZED, TEXT), **BARE, "svg.fonttype": "none"})
 # Where a legend would cover what it names.
-BELOW = {"frameon": False, "loc": "upper center", "bbox_to_anchor": (0.5, -0.2)}
+BELOW = {"frameon": False, "loc": "upper center", "bbox_to_anchor": (0.5, -0.23)}
 
 
 def line_style(attack):

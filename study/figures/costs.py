@@ -23,7 +23,7 @@ def cost_figure(benchmarks, threshold):
     threshold : float
         The drop that is looked for, a dotted line.
     """
-    size = (6, 3.1 * len(benchmarks))
+    size = (6, 3.5 * len(benchmarks))
     shared = {"sharex": True, "sharey": True, "squeeze": False}
     figure, axes = plt.subplots(len(benchmarks), 1, figsize=size, **shared)
     drawn = []

@@ -3,7 +3,7 @@
 from study.drops import drop_table, further_drop, headline, of_attack, percent
 from study.figures.drops import forest_figure
 from study.figures.patterns import threat_figure
-from study.numbers import cifar10, claims, gallery, trainers
+from study.numbers import claims, gallery, trainers
 from study.numbers.shared import load
 
 PROFILE = "laptop"
@@ -18,7 +18,7 @@ def numbers(profile=PROFILE):
         "train_size": f"{rows['train_size'].iloc[0]:,.0f}",
         **of_control(rows),
         **of_layers(load(profile, "first_layer")),
-        "tint": percent(of_attack(cifar10.drops(profile), "tint")),
+        "tint": percent(of_attack(drop_table(load(profile, "cifar10")), "tint")),
         **of_claims(claims.ledger()),
     }
 
