@@ -19,10 +19,21 @@ def robust_drops(profile=PROFILE):
 def numbers(profile=PROFILE):
     """What the page says (dict of text)."""
     falls = fall_of_accuracy(load(profile, "table1")).to_dict("records")
+    (standard,) = [cell for cell in falls if cell["trainer"] == "standard"]
     return {
+        "premise": premise(standard),
         "verdict": verdict(profile, "table1", robust_drops(profile), 0.1, "below"),
         **{TRAINER_NAME[cell["trainer"]]: points(cell) for cell in falls},
     }
+
+
+def premise(cell, ruined=10):
+    """Whether a fall of accuracy, in points, is the ruin that the claim speaks of."""
+    if cell["low"] > ruined:
+        return "standard training is ruined here too"
+    if cell["high"] < ruined:
+        return "here the premise fails, as standard training is not ruined"
+    return "whether standard training is ruined here stays open"
 
 
 def accuracy_table(profile=PROFILE):
