@@ -26,7 +26,7 @@ OF_VICTIM = ("epochs", "batch", "lr", "schedule", "optimizer", "weight_decay", "
 OF_VICTIM += ("curation", "eight_bit")
 OF_POISON = ("eps_linf", "fraction")
 # What the sides of a paired drop must share; draws and alpha are chosen on the page.
-ALIKE = [name for name in SAME if name not in ("alpha", "looks")]
+ALIKE = [name for name in SAME if name not in ("alpha", "n_asked", "radii")]
 UNLIKE = "{} must be the same for every victim of {}."
 TWICE = "{} must hold each victim seed once: what else differs belongs in study.explorer.CHOICES."
 

@@ -49,7 +49,7 @@ FAULTS = [
     ),
     Fault(
         "pacd/counts.py",
-        'alpha / rows.get("looks", 1)',
+        "alpha / looks",
         "alpha",
         "test_counts.py::test_rows_are_bounded_with_their_own_u_and_looks",
     ),

@@ -265,7 +265,9 @@ def test_a_state_depends_on_every_file_of_the_method_and_on_no_other(monkeypatch
 def test_the_notebook_carries_on_where_it_was(tmp_path):
     """A planted state, of a network without its weights, is what is certified; then it is gone."""
     rows_file = str(tmp_path / "rows.csv")
-    settings = SETTINGS.model_copy(update={"rows_file": rows_file})
+    # Other points than the tests of the notebooks have, beside which this one may run.
+    own = {"points": VICTIM["points"] + 1, "rows_file": rows_file}
+    settings = SETTINGS.model_copy(update=own)
     splits = data.load("mnist5k", train_size=VICTIM["train_size"])
     planted = checkpoint.checkpoint(settings, splits.x_train, splits.y_train, 0)
     planted.every = 0
@@ -278,7 +280,7 @@ def test_the_notebook_carries_on_where_it_was(tmp_path):
         model, splits.x_train, splits.y_train, loss, epochs=3, batch=100, lr=1.0, checkpoint=planted
     )
     assert planted.path.exists()
-    done = papermill("victim", tmp_path, **VICTIM, rows_file=rows_file)
+    done = papermill("victim", tmp_path, **{**VICTIM, **own})
     assert done.returncode == 0, done.stderr[-2000:]
     assert read_rows(rows_file)["radius"].max() == 0 and not planted.path.exists()
     assert json.loads((tmp_path / "rows.json").read_text())["parameters"]["epochs"] == 3
