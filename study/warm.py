@@ -1,10 +1,8 @@
 """Kernels that start warm: forked from one process that has imported what notebooks import.
 
-Nearly all of a kernel's start is imports (torch, pandas, matplotlib). Here they are done once::
-
-    study.run ──> serve, which imports ──> fork: a kernel
-                    ^ a socket
-    Jupyter ──> kernel.json ──> ask, which lives as long as its kernel
+Nearly all of a kernel's start is imports (torch, pandas, matplotlib). Here they are done once:
+``serve`` imports and waits at a socket. Jupyter starts ``ask``, as kernel.json says, which has a
+kernel forked there and lives as long as it.
 
 A kernel ends with the process that asked for it, and the other way round. Without a server, or
 where a process with torch in it is not forked safely (macOS, Windows), kernels start as always.

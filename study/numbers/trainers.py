@@ -75,8 +75,10 @@ def further_table(profile=PROFILE):
 
 
 def curves(profile=PROFILE):
-    """Certified accuracy against radius."""
-    return curve_figure(load(profile, "trainers"))
+    """Certified accuracy against radius, of the trainers that have poisoned victims."""
+    rows = load(profile, "trainers")
+    poisoned = rows[rows["attack"] != "none"]["trainer"].unique()
+    return curve_figure(rows[rows["trainer"].isin(poisoned)])
 
 
 def beyond_table(profile=PROFILE):
