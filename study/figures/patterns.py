@@ -62,6 +62,26 @@ def pattern_figure(patterns, eps):
     return figure
 
 
+def swatches_figure(before, after, differences):
+    """Colours above what a poison makes of them, each pair above its difference.
+
+    Parameters
+    ----------
+    before, after : dict
+        Arrays of shape (3,), sRGB in [0, 1], by the colour's name.
+    differences : dict
+        CIEDE2000 of each pair.
+    """
+    figure, axes = plt.subplots(1, len(before), figsize=(6, 1.9), layout="constrained")
+    for axis, name in zip(axes, before):
+        axis.imshow(np.array([[before[name]], [after[name]]]), aspect="auto")
+        axis.axhline(0.5, color="white", lw=1)
+        axis.set_title(name)
+        axis.set_xlabel(f"{differences[name]:.1f}")
+    _framed(axes)
+    return figure
+
+
 def parts_figure(shares):
     """What each poison's squared change is made of, a bar each.
 

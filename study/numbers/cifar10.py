@@ -1,13 +1,30 @@
 """CIFAR-10."""
 
+import inspect
+
+import numpy as np
+from matplotlib.colors import to_rgb
+
+from pacd.controls import tint
+from study.distortion import colour_difference
 from study.drops import drop_table, verdict
 from study.figures.curves import curve_figure
 from study.figures.drops import drop_figure
+from study.figures.patterns import swatches_figure
 from study.numbers.shared import load
 from study.tables import show_drops
 
 PROFILE = "laptop"
 EXPERIMENTS = ("cifar10",)
+# On which the tint is shown, as the data may not be published with the study.
+COLOURS = {
+    "sky": "skyblue",
+    "sea": "steelblue",
+    "ship": "dimgrey",
+    "skin": "tan",
+    "grass": "olivedrab",
+    "black": "black",
+}
 
 
 def drops(profile=PROFILE):
@@ -22,9 +39,17 @@ def numbers(profile=PROFILE):
     return {
         "verdict": verdict(profile, "cifar10", table[table["attack"] == "tint"], 0.3),
         "accuracy_none": f"{100 * clean['accuracy_all'].mean():.0f}",
+        **of_length(rows[rows["attack"] == "tint"]),
         **of_class(rows),
         **under_noise(rows),
     }
+
+
+def of_length(poisoned):
+    """How far the tint is from the originals (dict of text)."""
+    means = poisoned[["ciede2000", "psnr", "ssim"]].mean()
+    forms = {"ciede2000": ".1f", "psnr": ".0f", "ssim": ".2f"}
+    return {name: format(means[name], form) for name, form in forms.items()}
 
 
 def of_class(rows):
@@ -52,3 +77,18 @@ def attacks_table(profile=PROFILE):
 def curves(profile=PROFILE):
     """Certified accuracy against radius."""
     return curve_figure(load(profile, "cifar10"))
+
+
+def colours(profile=PROFILE):
+    """What the tint makes of some colours, at the size that the rows have."""
+    rows = load(profile, "cifar10")
+    eps = rows.loc[rows["attack"] == "tint", "eps_linf"].iloc[0]
+    signs = inspect.signature(tint).parameters["signs"].default
+    change = np.array([eps if sign == "+" else -eps for sign in signs])
+    before = {name: np.array(to_rgb(colour)) for name, colour in COLOURS.items()}
+    after = {name: (colour + change).clip(0, 1) for name, colour in before.items()}
+    differences = {
+        name: colour_difference(before[name].reshape(1, 3, 1, 1), after[name].reshape(1, 3, 1, 1))
+        for name in COLOURS
+    }
+    return swatches_figure(before, after, differences)
