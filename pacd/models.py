@@ -21,7 +21,7 @@ class Normalise(nn.Module):
 # for comparison, the last with the constants of MNIST's training pixels.
 CONSTANTS = {"none": (0.0, 1.0), "centred": (0.5, 0.5), "mnist": (0.1307, 0.3081)}
 NORMALISATIONS = {name: partial(Normalise, *both) for name, both in CONSTANTS.items()}
-AFFINE = (Normalise, nn.Conv2d, nn.Linear, nn.Flatten, nn.AvgPool2d, nn.Identity)
+AFFINE = {Normalise, nn.Conv2d, nn.Linear, nn.Flatten, nn.AvgPool2d, nn.Identity}
 
 
 def convolution(inputs, outputs):
