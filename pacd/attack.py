@@ -18,7 +18,7 @@ from pacd.data import Splits
 from pacd.hypergradient import SOLVERS, Hypergradient, hypergradient, matching
 from pacd.losses import Whole
 from pacd.smoothing import blur, soft_radius
-from pacd.train import NOTHING
+from pacd.train import NOTHING, descent, make_optimizer
 
 
 class Problem(NamedTuple):
@@ -155,17 +155,13 @@ def poison(problem, *, method, steps, seed=0, watch=None, checkpoint=NOTHING):
     made = Descent(problem, method, generator)
     trace = checkpoint.resume(made.state, [])
     for step in range(len(trace), steps):
-        inner_steps = method.inner_steps
-        if step % method.restart == 0:
+        fresh = step % method.restart == 0
+        if fresh:
             checkpoint.keep(made.state, trace)
             model = problem.make_model(1000 * seed + step)
-            optimizer = torch.optim.Adam(model.parameters(), lr=method.inner_lr)
-            inner_steps += method.warmup
-        for _ in range(inner_steps):
-            value = made.inner(model, *made.batch(method.clean_batch, method.poison_batch))
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
+            descend = made.descent(model, method.inner_lr)
+        for _ in range(method.inner_steps + fresh * method.warmup):
+            descend(*made.training(*made.batch(method.clean_batch, method.poison_batch)))
         trace.append({"step": step, **made.move(model, step)})
         if watch:
             watch(step, made.index, made.images)
@@ -202,12 +198,20 @@ class Poison:
         order = torch.randperm(len(rows), generator=self.generator, device=rows.device)
         return order[:size]
 
-    def inner(self, model, rows, places, u=None):
-        """The trainer's loss on clean images and on the poison in ``places``, or ``u`` for it."""
+    def training(self, rows, places, u=None):
+        """Clean images and the poison in ``places``, or ``u`` for it, and their labels."""
         u = self.images[places] if u is None else u
-        labels = torch.cat([self.y[rows], self.y[self.index[places]]])
         images = torch.cat([self.x[rows], u]).contiguous(memory_format=torch.channels_last)
-        return self.problem.loss(model, images, labels, generator=self.generator)
+        return images, torch.cat([self.y[rows], self.y[self.index[places]]])
+
+    def descent(self, model, lr):
+        """Steps of a model in the trainer's loss, see :func:`pacd.train.descent`."""
+        adam = make_optimizer(model, "adam", lr, 0.0)
+        return descent(model, self.problem.loss, adam, self.generator)
+
+    def inner(self, model, rows, places, u):
+        """The trainer's loss on clean images and on ``u`` for the poison in ``places``."""
+        return self.problem.loss(model, *self.training(rows, places, u), generator=self.generator)
 
     def outer(self, model, objective, x, y):
         """The objective with batch norm as the certifier sees it, in evaluation mode."""

@@ -109,18 +109,10 @@ def train(model, x, y, loss, *, augment=None, seed=0, checkpoint=NOTHING, **reci
     x = x.contiguous(memory_format=torch.channels_last)
     model.train()
     parts = model, optimizer, generator, torch.default_generator
-
-    def plain_step(images, labels, epoch):
-        value = loss(model, images, labels, generator=generator, epoch=epoch)
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-        return value.detach()
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         history = checkpoint.resume(parts, [])
-        step = replayed(plain_step, generator, loss)
+        step = descent(model, loss, optimizer, generator)
         for epoch in range(len(history), epochs):
             total = torch.zeros((), device=x.device)
             order = torch.randperm(len(x), generator=generator, device=x.device)
@@ -134,6 +126,19 @@ def train(model, x, y, loss, *, augment=None, seed=0, checkpoint=NOTHING, **reci
                 raise FloatingPointError(f"the training loss is not finite in {where}")
             checkpoint.keep(parts, history, last=epoch + 1 == epochs)
     return history
+
+
+def descent(model, loss, optimizer, generator):
+    """One step of a model: ``step(images, labels, epoch=None) -> loss``, replayed on a GPU."""
+
+    def step(images, labels, epoch=None):
+        value = loss(model, images, labels, generator=generator, epoch=epoch)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        return value.detach()
+
+    return replayed(step, generator, loss)
 
 
 # ---- a GPU replays its steps: to launch small kernels takes longer than to run them ----
@@ -173,7 +178,8 @@ class Replay:
     generator : torch.Generator
         Of the noise in the step.
     warmup : int
-        Epochs in each of which the step is another, so that it is captured anew.
+        Epochs in each of which the step is another, so that it is captured anew; without an epoch,
+        as attacks call it, the step is that of all later ones.
     """
 
     def __init__(self, step, generator, warmup):
@@ -182,13 +188,14 @@ class Replay:
         self.graph = self.phase = self.shape = None
         self.plain = 0  # steps so far
 
-    def __call__(self, images, labels, epoch):
+    def __call__(self, images, labels, epoch=None):
         self.shape = self.shape or images.shape
         if self.plain < WARM or images.shape != self.shape:
             self.plain += 1
             return self._beside(images, labels, epoch)
-        if self.phase != min(epoch, self.warmup):
-            self._capture(images, labels, epoch)
+        phase = self.warmup if epoch is None else min(epoch, self.warmup)
+        if self.phase != phase:
+            self._capture(phase, images, labels, epoch)
         self.images.copy_(images)
         self.labels.copy_(labels)
         self.graph.replay()
@@ -203,9 +210,9 @@ class Replay:
         main.wait_stream(self.stream)
         return value
 
-    def _capture(self, images, labels, epoch):
+    def _capture(self, phase, images, labels, epoch):
+        self.phase, self.graph = phase, torch.cuda.CUDAGraph()
         self.images, self.labels = images.clone(), labels.clone()
-        self.graph = torch.cuda.CUDAGraph()
         self.graph.register_generator_state(self.generator)
         try:
             with torch.cuda.graph(self.graph):
@@ -213,4 +220,3 @@ class Replay:
         except RuntimeError as error:
             way = "set PACD_GRAPHS=0 to train without"
             raise RuntimeError(f"the training step fits no CUDA graph; {way}.") from error
-        self.phase = min(epoch, self.warmup)

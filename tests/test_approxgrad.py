@@ -138,7 +138,7 @@ def published(splits, monkeypatch, steps):
     monkeypatch.setattr(smoothing, "noisy", silent)
     found = []
 
-    def loss(model, x, y, generator):
+    def loss(model, x, y, generator, epoch=None):
         return losses.standard(model, x, y, sigma=0, generator=generator)
 
     problem = Problem(splits, lambda seed: linear(seed).double(), loss, SIGMA, 1, EPS)

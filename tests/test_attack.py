@@ -152,7 +152,7 @@ def watch(steps=5, splits=None, seed=3, fraction=1.0, **options):
     rhythm = {"inner_steps": 2, "warmup": 1, "restart": 2}
     method = attack.Method(**{**sizes, **rhythm, "solve_batch": 6, **options})
 
-    def loss(model, x, y, *, generator):
+    def loss(model, x, y, *, generator, epoch=None):
         labels.append(y)
         return losses.standard(model, x, y, sigma=0, generator=generator)
 
@@ -299,7 +299,7 @@ def convex(objective, seed=0):
     model = linear(seed).double()
     method = attack.Method(objective=objective, temperature=4.0, draws=4)
 
-    def loss(model, x, y, generator):
+    def loss(model, x, y, generator, epoch=None):
         return losses.standard(model, x, y, sigma=0, generator=generator) + 0.005 * sum(
             (p**2).sum() for p in model.parameters()
         )

@@ -98,6 +98,18 @@ def test_replayed_steps_keep_the_averages_of_batch_norm(few, monkeypatch):
     assert torch.allclose(weights, plain, rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.parametrize("name", losses.TRAINERS)
+def test_an_attack_replays_the_steps_of_its_models(few, monkeypatch, name):
+    """Two models of ten steps each, of which the first three are plain."""
+    options = {"inner_steps": 5, "restart": 2, "warmup": 0, "steps": 4}
+    _, images, trace = crafted(few, "first_order", name, **options)
+    monkeypatch.setenv("PACD_GRAPHS", "0")
+    _, plain, plain_trace = crafted(few, "first_order", name, **options)
+    radii, expected = ([step["soft_radius"] for step in steps] for steps in (trace, plain_trace))
+    assert radii == pytest.approx(expected, rel=1e-3)
+    assert (images - plain).abs().gt(1e-6).float().mean() < 0.01  # signs of what is nearly 0
+
+
 class Weight(nn.Module):
     """One weight, in double precision."""
 
@@ -221,12 +233,12 @@ PART = {"clean_batch": 40, "poison_batch": 20, "val_batch": 20, "draws": 2}
 SMALL |= {name: {**PART, "inner_steps": 2, "solve_steps": 2} for name in PUBLISHED}
 
 
-def crafted(few, name, trainer="gaussian", **options):
+def crafted(few, name, trainer="gaussian", steps=2, **options):
     def network(seed):
         return make_model("lenet", few.shape, 10, seed).to(DEVICE)
 
     problem = attack.Problem(few, network, loss_of(trainer), SIGMA, 8, 0.1)
-    return setup.chosen_attack(name, {**SMALL[name], **options})(problem, steps=2, seed=0)
+    return setup.chosen_attack(name, {**SMALL[name], **options})(problem, steps=steps, seed=0)
 
 
 def check_poison(few, index, images):

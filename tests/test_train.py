@@ -243,6 +243,24 @@ def test_a_graph_serves_whole_batches_and_is_captured_anew_in_each_epoch_of_a_wa
     assert done == plain
 
 
+def test_without_an_epoch_one_graph_serves_all_steps(capturing):
+    """As attacks call it: the step is that of the epochs after a warm-up."""
+    done = []
+
+    def step(images, labels, epoch=None):
+        done.append(bool(capturing))
+        if capturing:
+            capturing[0].held = images, labels, torch.zeros(())
+            return capturing[0].held[2]
+        return images.sum() + labels.sum()
+
+    replay = Replay(step, torch.Generator(), warmup=2)
+    for _ in range(6):
+        images, labels = torch.rand(3, 1, 1, 1), torch.arange(3)
+        assert replay(images, labels).item() == pytest.approx((images.sum() + 3).item())
+    assert done == [False] * 3 + [True]
+
+
 def test_a_step_that_fits_no_graph_says_how_to_do_without(capturing):
     def step(images, labels, epoch):
         if capturing:
