@@ -69,12 +69,12 @@ TRAININGS = {
 }
 
 
-def training(case, device, epochs):
+def training(case, device, epochs, number=IMAGES, precision=lambda loss: loss):
     """``run()`` of a training of so many epochs, and its arithmetic in a step."""
     name, architecture = TRAININGS[case]
     shape = (3, 32, 32) if architecture == "resnet20" else (1, 28, 28)
-    x, y = images(shape, device)
-    loss = partial(losses.TRAINERS[name], sigma=SIGMA)
+    x, y = images(shape, device, number)
+    loss = precision(partial(losses.TRAINERS[name], sigma=SIGMA))
     augment = augmentation("crop_flip", shape) if architecture == "resnet20" else None
     model = make_model(architecture, shape, 10, 0).to(device)
     recipe = {"epochs": epochs, "batch": BATCH, "lr": 1e-3, "augment": augment}

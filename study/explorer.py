@@ -23,7 +23,7 @@ PIXELS = {"none": "raw pixels", "centred": "centred pixels", "mnist": "pixels sc
 USUAL = "as usual"
 # What is named only where it is not a notebook's default.
 OF_VICTIM = ("epochs", "batch", "lr", "schedule", "optimizer", "weight_decay", "augmentation")
-OF_VICTIM += ("curation", "eight_bit")
+OF_VICTIM += ("training_precision", "curation", "eight_bit")
 OF_POISON = ("eps_linf", "fraction")
 # What the sides of a paired drop must share; draws and alpha are chosen on the page.
 ALIKE = [name for name in SAME if name not in ("alpha", "n_asked", "radii")]

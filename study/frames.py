@@ -56,6 +56,7 @@ COLUMNS = {
     "batch": ("training images in a batch", COUNT),
     "lr": ("step size of the optimiser", NAME),
     "optimizer": ("optimiser; none: adam", NAME),
+    "training_precision": ("of the products in training", NAME),
     "schedule": ("how the step size falls", NAME),
     "weight_decay": ("factor of the squared weights in the loss", NAME),
     "augmentation": ("of the training images", NAME),
@@ -102,7 +103,8 @@ DROP_COLUMNS = {
 }
 # What sets cells of one experiment apart beside its data, trainer, sigma, class and attack.
 VARIED = ("train_size", "trainer_options", "architecture", "normalisation", "epochs", "batch", "lr")
-VARIED += ("schedule", "weight_decay", "augmentation", "curation", "eight_bit", "attack_options")
+VARIED += ("schedule", "weight_decay", "training_precision", "augmentation", "curation")
+VARIED += ("eight_bit", "attack_options")
 VARIED += ("crafting_trainer", "crafting_architecture", "poison_seed", "eps_linf", "fraction")
 
 

@@ -167,7 +167,7 @@ def by_seed(rows, value="radius"):
 # How both sides of a comparison were trained and certified, and where.
 SAME = ("dataset", "split_seed", "train_size", "trainer", "trainer_options", "architecture")
 SAME += ("normalisation", "epochs", "batch", "lr", "schedule", "weight_decay", "optimizer")
-SAME += ("augmentation", "target_class", "sigma", "n0", "alpha", "noise_seed")
+SAME += ("training_precision", "augmentation", "target_class", "sigma", "n0", "alpha", "noise_seed")
 SAME += ("precision", "n_asked", "radii")
 # Hashes that rows of old do not have: of the data, and of the files of brought functions.
 HASHES = ("data_sha256", "brought")

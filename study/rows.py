@@ -132,10 +132,11 @@ def _facts(manifest):
     made, parameters = manifest["poison"], manifest["parameters"]
     poison = {"attack": "unknown" if made else "none", "trainer": "none", "architecture": "none"}
     poison |= made or {}
-    # Rows from before these were parameters are of centred networks, trained by Adam; a network of
-    # another make, which has no trainer, scales pixels as it likes.
+    # Rows from before these were parameters are of centred networks, trained by Adam in float32; a
+    # network of another make, which has no trainer, scales pixels as it likes.
     scaling = "centred" if "trainer" in parameters else "unknown"
-    facts = {"normalisation": scaling, "optimizer": "adam", **poison}
+    facts = {"normalisation": scaling, "optimizer": "adam"}
+    facts |= {"training_precision": "float32", **poison}
     facts |= {**(manifest.get("distortion") or {}), **parameters}
     facts["attack_options"] = _listed(poison.get("attack_options", {}))
     facts["trainer_options"] = _listed(parameters.get("trainer_options", {}))

@@ -174,6 +174,9 @@ class VictimSettings(Certificate, ReadsPoison):
     schedule: Annotated[Literal[tuple(SCHEDULES)], allowed("one of " + ", ".join(SCHEDULES))]
     weight_decay: NonNegative
     optimizer: Annotated[Literal[tuple(OPTIMIZERS)], allowed("one of " + ", ".join(OPTIMIZERS))]
+    training_precision: Annotated[
+        Literal["float32", "bfloat16"], allowed("one of float32, bfloat16")
+    ]
     augmentation: Annotated[
         Literal["none", "crop", "crop_flip"], allowed("one of none, crop, crop_flip")
     ]

@@ -22,6 +22,7 @@ from pacd.losses import TRAINERS
 from pacd.models import MODELS, NORMALISATIONS, make_model
 from pacd.votes import COMPILE_FROM, Votes
 from study import answers, named
+from study.bfloat16 import in_bfloat16
 from study.parameters import SettingsError, check_options
 
 
@@ -43,6 +44,8 @@ def setup(settings):
         images of the class in one of their parts, or their images are too small for the network.
     """
     loss = trainer(settings.trainer, settings.trainer_options, settings.sigma)
+    if getattr(settings, "training_precision", "float32") == "bfloat16":
+        loss = in_bfloat16(loss)
     splits = _data(settings)
     _bring(settings.normalisation, NORMALISATIONS, named.FIRST, answers.of_first_layer)
     options = settings.architecture, splits.shape, splits.classes

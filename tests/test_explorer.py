@@ -35,7 +35,7 @@ FACTS |= {"normalisation": "none", "crafting_architecture": "lenet", "poison_see
 FACTS |= {"eps_linf": 0.1, "fraction": 1.0, "epochs": 10, "precision": "float32", "alpha": 0.001}
 FACTS |= {"noise_seed": 7, "experiments": "ladder", "label": 1, "split_seed": 0, "batch": 100}
 FACTS |= {"trainer_options": "", "lr": 0.001, "schedule": "cosine", "weight_decay": 0.0}
-FACTS |= {"optimizer": "adam", "augmentation": "none"}
+FACTS |= {"optimizer": "adam", "training_precision": "float32", "augmentation": "none"}
 
 
 def made_rows(
