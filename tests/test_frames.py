@@ -63,7 +63,7 @@ def test_the_example_of_the_book_runs(capsys):
     (code,) = EXAMPLE.findall((ROOT / "book" / "api.md").read_text(encoding="utf-8"))
     exec(code, {})
     said = capsys.readouterr().out
-    assert "direct_search" in said and "smoothadv" in said and "low" in said
+    assert "accuracy" in said and "smoothadv" in said and "low" in said
 
 
 @pytest.mark.parametrize("read", [frames.rows, frames.drops])

@@ -341,6 +341,24 @@ def test_classes():
     assert said("experiments/classes").numbers["least"] == expected
 
 
+def test_training_in_bfloat16():
+    told = said("experiments/sweeps").numbers
+    for precision in ("float32", "bfloat16"):
+        clean, poisoned = (
+            [run for run in chosen("training_precision", attack) if precision_of(run) == precision]
+            for attack in ("none", "first_order")
+        )
+        assert number("experiments/sweeps", f"acr_{precision}") == round(
+            radii(clean).mean().mean(), 3
+        )
+        assert told[f"drop_{precision}"].startswith(f"{round(drop(clean, poisoned))} %")
+
+
+def precision_of(run):
+    """Rows from before it was a parameter are of float32."""
+    return run.parameters.get("training_precision", "float32")
+
+
 def test_architectures():
     networks = {run.parameters["architecture"] for run in runs("architectures")} - {"lenet"}
     drops = [round(drop_of("architectures", architecture=name)) for name in networks]

@@ -1,4 +1,4 @@
-"""How much poison, and in how many bits."""
+"""How much poison, and in how many bits; and in how many bits victims train."""
 
 from study.drops import drop_table, percent, whole
 from study.figures.drops import sweep_figure
@@ -7,7 +7,7 @@ from study.statistics import rounding
 from study.tables import show_drops
 
 PROFILE = "laptop"
-EXPERIMENTS = ("eps", "fraction", "rounding")
+EXPERIMENTS = ("eps", "fraction", "rounding", "training_precision")
 
 
 def sizes(profile=PROFILE):
@@ -21,12 +21,18 @@ def shares(profile=PROFILE):
     return drop_table(load(profile, "fraction"), ["trainer", "fraction"])
 
 
+def precisions(profile=PROFILE):
+    """The drop for each precision of training (DataFrame)."""
+    return drop_table(load(profile, "training_precision"), ["trainer", "training_precision"])
+
+
 def numbers(profile=PROFILE):
     """What the page says (dict of text)."""
     return {
         "eps": listed(sizes(profile), "eps_linf"),
         "half": percent(shares(profile).set_index("fraction").loc[0.5]),
         **of_rounding(load(profile, "rounding")),
+        **of_training(precisions(profile)),
     }
 
 
@@ -41,6 +47,13 @@ def of_rounding(rows):
     cell = next(rounding(rows, ["trainer"]))
     ends = ("estimate", "low", "high")
     return {f"rounding_{name}": whole(getattr(cell, name)) for name in ends}
+
+
+def of_training(drops):
+    """Clean ACR and PACD's drop for each precision of training."""
+    ours = drops[drops["attack"] == "first_order"].set_index("training_precision")
+    clean = {f"acr_{name}": f"{acr:.3f}" for name, acr in ours["ACR clean"].items()}
+    return clean | {f"drop_{name}": percent(cell) for name, cell in ours.iterrows()}
 
 
 def sizes_figure(profile=PROFILE):
@@ -61,3 +74,8 @@ def shares_figure(profile=PROFILE):
 def shares_table(profile=PROFILE):
     """The same in numbers."""
     return show_drops(shares(profile), ["fraction"])
+
+
+def precisions_table(profile=PROFILE):
+    """What the precision of training changes, in numbers."""
+    return show_drops(precisions(profile), ["training_precision", "attack"])
