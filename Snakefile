@@ -26,11 +26,14 @@ def sources(notebook):
 
 
 def files(parameters):
-    """What a run reads: its poison file, its data set where a rule makes it, brought code."""
-    poison = parameters.get("poison_file")
-    coloured = parameters.get("dataset") == COLOURED
+    """What a run reads: its poison file, its data set where that is a file, brought code.
+
+    Kept rows stay whatever happens to these; what a rule makes is made.
+    """
+    poison, dataset = parameters.get("poison_file"), str(parameters.get("dataset"))
+    there = dataset.endswith(".npz") and Path(dataset).exists() and not GRID.kept
     code = [] if GRID.kept else map(str, named.sources(parameters).values())
-    return [poison] * bool(poison) + [COLOURED] * coloured + [*code]
+    return [poison] * bool(poison) + [dataset] * (there or dataset == COLOURED) + [*code]
 
 
 def parameters_of(place):

@@ -90,7 +90,7 @@ def certify(
     ValueError
         If an argument is impossible, or n draws could certify nothing.
     """
-    check(votes, y, sigma, n0, n, alpha, radii)
+    check(votes, y, sigma, n0, n, alpha, radii, seed, stop_wrong, randomised)
     votes.prepare(n)
     guess = guesses(votes, sigma, n0, seed)
     alive = guess == y if stop_wrong else torch.ones_like(guess, dtype=torch.bool)
@@ -116,27 +116,28 @@ def certify(
     return bound(rows.join(pd.DataFrame(counts.cpu(), columns=columns)))
 
 
-def check(votes, y, sigma, n0, n, alpha, radii):
+def check(votes, y, sigma, n0, n, alpha, radii, seed=0, *flags):
     """Refuse what no certificate can come of."""
-    if not 0 < sigma < np.inf:
-        raise ValueError(f"sigma must be a number above 0, pixel units, not {sigma}.")
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha must be between 0 and 1, both excluded, not {alpha}.")
-    if n0 < 1:
-        raise ValueError(f"n0 must be at least 1, not {n0}.")
-    if n < fewest_draws(alpha):
-        fewest = f"at least {fewest_draws(alpha)} at alpha = {alpha:g}"
-        raise ValueError(f"n must be {fewest}, or no point can be certified, not {n}.")
-    if radii is not None and not (len(radii) and np.isfinite(radii).all() and min(radii) >= 0):
-        allowed = "one or more numbers, 0 or above, pixel units"
-        raise ValueError(f"radii must be {allowed}, not {radii}.")
+    some = radii is None or (len(radii) and np.isfinite(radii).all() and min(radii) >= 0)
     x, most = votes.images, votes.classes - 1
-    if not (x.is_floating_point() and ((x >= 0) & (x <= 1)).all()):
-        found = f"{x.dtype} from {x.min().item():g} to {x.max().item():g}"
-        raise ValueError(f"the points must be floats from 0 to 1, the pixel units, not {found}.")
+    pixels = x.is_floating_point() and ((x >= 0) & (x <= 1)).all()
+    found = f"{x.dtype} from {x.min().item():g} to {x.max().item():g}"
+    fewest = fewest_draws(alpha) if 0 < alpha < 1 else 1
+    enough = f"at least {fewest} at alpha = {alpha:g}, or no point can be certified"
+    for name, value, fits, allowed in (
+        ("sigma", sigma, 0 < sigma < np.inf, "a number above 0, pixel units"),
+        ("alpha", alpha, 0 < alpha < 1, "between 0 and 1, both excluded"),
+        ("n0", n0, n0 >= 1, "at least 1"),
+        ("n", n, n >= fewest, enough),
+        ("seed", seed, 0 <= seed < 2**31 and seed == int(seed), "a whole number below 2^31"),
+        ("the points", found, pixels, "floats from 0 to 1, the pixel units"),
+        ("radii", radii, some, "one or more numbers, 0 or above, pixel units"),
+        ("stop_wrong and randomised", flags, set(flags) <= {True, False}, "True or False"),
+    ):
+        if not fits:
+            raise ValueError(f"{name} must be {allowed}, not {value}.")
     if y.shape != x.shape[:1]:
-        wanted, got = len(x), tuple(y.shape)
-        raise ValueError(f"y must hold one label for each of the {wanted} points, not {got}.")
+        raise ValueError(f"y must be of shape {tuple(x.shape[:1])}, a label for each point.")
     if not ((y >= 0) & (y <= most) & (y == y.long())).all():
         raise ValueError(f"y must hold labels from 0 to {most}, not {y.unique().tolist()}.")
 

@@ -148,11 +148,6 @@ def black_point(x, y, threshold=0.2):
     return torch.where(x < threshold, 0.0, x), y
 
 
-def levels(x, y, count=4):
-    """Round pixels to ``count`` equal levels (reduced colour depth, arXiv 1704.01155)."""
-    return (x * (count - 1)).round() / (count - 1), y
-
-
 def remove(x, y, detector, make_model, share=0.1, seed=0):
     """Drop the ``share`` of the images that are most suspicious, equal ones at random.
 
@@ -166,7 +161,7 @@ def remove(x, y, detector, make_model, share=0.1, seed=0):
     return x[keep], y[keep]
 
 
-FILTERS = {clean.__name__: clean for clean in (lowpass, jpeg, black_point, levels)}
+FILTERS = {clean.__name__: clean for clean in (lowpass, jpeg, black_point)}
 CURATIONS = ("none", *FILTERS, *(f"remove_{name}" for name in DETECTORS))
 
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pacd.models import split_affine
+from pacd.models import is_plain, split_affine
 
 EXACT = (2**31 - 1) // (255 * 127)  # most products whose sum cannot leave 32 bits
 FLOAT_OUTPUT = 1.0, 0, torch.float32, "none", [], ""
@@ -176,10 +176,10 @@ def measured(first, rest, images):
     inputs = {}
 
     def watch(layer, arguments):
-        (x,) = arguments
-        check_finite(x)
-        low, high, _ = inputs.get(layer, UNUSED)
-        inputs[layer] = min(low, x.min().item()), max(high, x.max().item()), x.shape[1:]
+        for x in arguments[:1]:  # what makes another's weights has none
+            check_finite(x)
+            low, high, _ = inputs.get(layer, UNUSED)
+            inputs[layer] = min(low, x.min().item()), max(high, x.max().item()), x.shape[1:]
 
     hooks = [layer.register_forward_pre_hook(watch) for layer in rest.modules()]
     for part in images.split(500):
@@ -213,12 +213,15 @@ def check_finite(values):
 
 
 def integer(module, inputs):
-    """``module`` with the layers replaced that can be, given each one's inputs."""
-    if isinstance(module, (nn.Conv2d, nn.Linear)):
+    """``module`` with the layers replaced that can be, given each one's inputs.
+
+    A layer of another type, or with a hook or a forward of its own, stays as it is.
+    """
+    if is_plain(module, nn.Conv2d, nn.Linear):
         return Int8(module, *inputs[module][:2]) if replaceable(module, inputs) else module
-    if isinstance(module, nn.MaxPool2d):
+    if is_plain(module, nn.MaxPool2d):
         return MaxOfSlices(module.kernel_size) if side_by_side(module) else module
-    if isinstance(module, nn.Sequential):
+    if is_plain(module, nn.Sequential):
         return nn.Sequential(*integers(module, inputs))
     for name, child in module.named_children():
         setattr(module, name, integer(child, inputs))
@@ -230,7 +233,7 @@ def integers(layers, inputs):
     replaced = []
     for before, layer in pairwise([None, *layers]):
         images = inputs.get(before, UNUSED)[2] if isinstance(before, nn.Flatten) else ()
-        dense = isinstance(layer, nn.Linear) and replaceable(layer, inputs)
+        dense = is_plain(layer, nn.Linear) and replaceable(layer, inputs)
         if dense and len(images) == 3 and prod(images) == layer.in_features:
             replaced[-1] = Int8(layer, *inputs[layer][:2], shape=images)
         else:

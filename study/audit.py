@@ -7,6 +7,8 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import nn
 
 from pacd import hypergradient as hg
+from study.minres import COMPARED as SOLVERS
+from study.minres import minres
 
 AUTHORS = {"damping": 1e-3, "iterations": 10, "lr": 1e-2}  # of the authors' linear solve
 PRODUCTS = {"cg": 1, "minres": 1, "neumann": 1, "adam": 2}  # Hessian-vector products an iteration
@@ -16,7 +18,7 @@ COMPARED += (("adam", False), ("adam", True))
 # To convergence on the closed form.
 SOLVES = {
     "cg": partial(hg.conjugate_gradient, iterations=50, tolerance=1e-12),
-    "minres": partial(hg.minres, iterations=50, tolerance=1e-12),
+    "minres": partial(minres, iterations=50, tolerance=1e-12),
     "neumann": partial(hg.neumann, iterations=400, scale=0.5),
     "adam": partial(hg.adam, iterations=3000, lr=1e-2),
     "identity": hg.identity,
@@ -160,7 +162,7 @@ def solved(name, draws, b, count, lr=AUTHORS["lr"]):
     if name == "adam":
         return hg.adam(draws, b, count, lr)[0]
     inner = (lambda: lambda v: draws()(v)) if draws.fresh else draws
-    return hg.SOLVERS[name](inner, b, count)[0]
+    return SOLVERS[name](inner, b, count)[0]
 
 
 class Averaged:

@@ -4,7 +4,15 @@ import pandas as pd
 
 from study import grid
 from study.claims import CONTROLS
-from study.intervals import UNDEFINED, accuracy_by_seed, acr, mean_interval, paired_drop, pairs
+from study.intervals import (
+    UNDEFINED,
+    accuracy_by_seed,
+    acr,
+    check_paired,
+    mean_interval,
+    paired_drop,
+    pairs,
+)
 from study.style import TRAINER_NAME
 
 CELL = ["dataset", "trainer", "sigma", "target_class"]
@@ -41,6 +49,7 @@ def drop_table(rows, by=CELL, against="none"):
             "points": clean["index"].nunique(),
             "n": clean["n"].max(),
         }
+        check_paired(clean, poisoned)
         drop = paired_drop(clean, poisoned) if acrs["ACR clean"] else UNDEFINED
         lines.append(cell | acrs | drop._asdict() | sizes)
     return pd.DataFrame(lines)

@@ -49,9 +49,10 @@ def read(folder):
     PoisonError
         If a name is no row, or there are no images of one shape.
     """
-    paths = [path for path in Path(folder).iterdir() if path.suffix == ".png"]
-    named = all(path.stem.isdecimal() for path in paths)
-    require(paths and named, f"{folder} must hold PNGs named by their rows, such as 123.png")
+    paths = [path for path in Path(folder).iterdir() if not path.name.startswith(".")]
+    named = all(path.stem.isdecimal() and path.suffix.lower() == ".png" for path in paths)
+    form = "PNGs named by their rows, such as 123.png, and nothing else"
+    require(paths and named, f"{folder} must hold {form}")
     paths.sort(key=lambda path: int(path.stem))
     return [int(path.stem) for path in paths], pictures(paths)
 

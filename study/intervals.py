@@ -170,7 +170,7 @@ SAME += ("normalisation", "epochs", "batch", "lr", "schedule", "weight_decay", "
 SAME += ("training_precision", "augmentation", "target_class", "sigma", "n0", "alpha", "noise_seed")
 SAME += ("precision", "n_asked", "radii")
 # Hashes that rows of old do not have: of the data, and of the files of brought functions.
-HASHES = ("data_sha256", "brought")
+HASHES = ("data_sha256", "test_sha256", "brought")
 
 
 def _check_alike(*sides):
@@ -188,6 +188,7 @@ def _check_alike(*sides):
     for name in SAME:
         if both_have(name):
             check(name, [side[name] for side in sides])
+            _check_seeds(name, *(side.groupby("seed")[name].first() for side in sides))
     for name in HASHES:
         if len({known for side in sides if name in side for known in side[name].dropna()}) > 1:
             raise ValueError(f"clean and poisoned rows must have the same {name}.")
@@ -202,6 +203,14 @@ def _check_alike(*sides):
             raise ValueError("clean and poisoned rows must have the same labels of test points.")
 
 
+def _check_seeds(name, here, there):
+    """ValueError where a seed's two victims, or the victims of one side, are not alike."""
+    here, there = here.fillna("none"), there.fillna("none")
+    both = here.index.intersection(there.index)
+    if (here[both] != there[both]).any():
+        raise ValueError(f"clean and poisoned rows must have the same {name} under each seed.")
+
+
 def _bound(rows):
     return "randomised" if "u" in rows and (rows["u"] < 1).any() else "exact"
 
@@ -212,7 +221,7 @@ def _check_one(side, name):
         raise ValueError(f"{name} rows must be of victims of the same training images.")
 
 
-def _paired(clean, poisoned, value="radius"):
+def check_paired(clean, poisoned, value="radius"):
     """The two tables as arrays (seeds, points); ValueError unless they can be compared."""
     _check_one(clean, "clean")
     _check_one(poisoned, "poisoned")
@@ -269,7 +278,7 @@ def paired_drop(clean, poisoned, level=0.95):
         If seeds, points or how they were certified differ, fewer than two seeds or two points are
         there, or the clean ACR is 0.
     """
-    clean, poisoned = _paired(clean, poisoned)  # (S, P)
+    clean, poisoned = check_paired(clean, poisoned)  # (S, P)
     if min(clean.shape) < 2 or not np.isfinite([clean, poisoned]).all():
         needed = "at least two victim seeds, and at least two points"
         raise ValueError(f"an interval needs every point under {needed}.")
@@ -349,7 +358,7 @@ def paired_bootstrap(
     ValueError
         If seeds or points differ, or fewer than two of either are there.
     """
-    clean, poisoned = _paired(clean, poisoned, value)  # (S, P)
+    clean, poisoned = check_paired(clean, poisoned, value)  # (S, P)
     if min(clean.shape) < 2 or not np.isfinite([clean, poisoned]).all():
         needed = "every point under at least two victim seeds, and at least two points"
         raise ValueError(f"a bootstrap needs {needed}.")

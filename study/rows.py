@@ -148,7 +148,7 @@ def _facts(manifest):
     facts["brought"] = _listed({name: of for name, of in brought if name != facts.get("curation")})
     facts["n_asked"] = parameters.get("n")
     facts["radii"] = _text_of(parameters.get("radii"))
-    hashes = ("train_sha256", "data_sha256")
+    hashes = ("train_sha256", "data_sha256", "test_sha256")
     return facts | {name: manifest[name] for name in hashes if name in manifest}
 
 

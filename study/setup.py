@@ -344,10 +344,22 @@ def quick_network(settings, splits, points):
             if settings.precision == "auto":
                 return {}
             raise
+        if precision == "int8":
+            _require_agreement(model, quick, images)
         margin = safe_margin(model, quick, images) if precision == "mixed" else 0.0
         return {"quick": quick, "margin": margin}
 
     return pair
+
+
+@torch.inference_mode()
+def _require_agreement(model, quick, images, least=0.8):
+    """SettingsError where the integer network is another one, which would be certified."""
+    same = torch.cat([model(x).argmax(1) == quick(x).argmax(1) for x in images.split(500)])
+    share = same.float().mean().item()
+    if share < least:
+        found = f"whose 8-bit version answers alike on {100 * share:.0f} % of noisy images"
+        raise SettingsError(f"precision must be float32 or mixed for this network, {found}.")
 
 
 @torch.inference_mode()

@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import torch
 
-from pacd.hypergradient import SOLVERS, hypergradient
+from pacd.hypergradient import hypergradient
 from pacd.smoothing import soft_radius
 from pacd.train import train
 from study.evaluations import Count
+from study.minres import COMPARED as SOLVERS
 
 # Solver, its options, redrawn noise.
 COMPARED = [

@@ -168,6 +168,12 @@ OF_CERTIFICATES = [
     ({"alpha": 1.0}, "alpha must be between 0 and 1, both excluded, not 1.0."),
     ({"alpha": NAN}, "alpha must be between 0 and 1, both excluded, not nan."),
     ({"n0": 0}, "n0 must be at least 1, not 0."),
+    ({"seed": 2**31}, "seed must be a whole number below 2^31, not 2147483648."),
+    ({"seed": -1}, "seed must be a whole number below 2^31, not -1."),
+    (
+        {"flags": (False, "False")},
+        "stop_wrong and randomised must be True or False, not (False, 'F",
+    ),
     ({"n": 9}, "n must be at least 10 at alpha = 0.001, or no point can be certified, not 9."),
     ({"radii": []}, "radii must be one or more numbers, 0 or above, pixel units, not []."),
     ({"radii": [NAN]}, "radii must be one or more numbers, 0 or above, pixel units, not [nan]."),
@@ -175,7 +181,7 @@ OF_CERTIFICATES = [
     ({"y": torch.tensor([-1, 3])}, "y must hold labels from 0 to 3, not [-1, 3]."),
     ({"y": torch.tensor([0.5, 1])}, "y must hold labels from 0 to 3, not [0.5, 1.0]."),
     ({"y": torch.tensor([NAN, 1])}, "y must hold labels from 0 to 3, not [1.0, nan]."),
-    ({"y": torch.zeros(3)}, "y must hold one label for each of the 2 points, not (3,)."),
+    ({"y": torch.zeros(3)}, "y must be of shape (2,), a label for each point."),
 ]
 
 
@@ -239,7 +245,8 @@ def test_an_argument_of_the_certifier(change, sentence):
     votes = Votes(lambda x: x.flatten(1), torch.rand(2, 1, 1, 4), 4)
     usual = {"y": torch.zeros(2), "sigma": 0.5, "n0": 100, "n": 1000, "alpha": 0.001, "radii": None}
     with pytest.raises(ValueError) as error:
-        check_certify(votes, **{**usual, **change})
+        told = {**usual, **change}
+        check_certify(votes, *map(told.get, usual), told.get("seed", 0), *told.get("flags", ()))
     starts(sentence, error)
 
 

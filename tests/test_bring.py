@@ -181,6 +181,14 @@ def npy(array):
     return write
 
 
+def test_pngs_count_however_their_ending_is_written(tmp_path):
+    for name, level in (("3.PNG", 30), ("1.png", 10), (".hidden", 0)):
+        with open(tmp_path / name, "wb") as file:
+            Image.fromarray(np.full((28, 28), level, np.uint8)).save(file, "PNG")
+    rows, images = flat.read(tmp_path)
+    assert rows == [1, 3] and (255 * images[:, 0, 0, 0]).round().tolist() == [10, 30]
+
+
 def palette(folder):
     """A digit whose pixels are places in a palette of bright greys."""
     picture = Image.fromarray(GREY[0] + 1, mode="P")
@@ -204,6 +212,7 @@ BAD = [
     (npz(index=np.arange(2), images=GREY[:, 1:]), "must hold images of 1x28x28 (C x H x W), not "),
     (npz(index=np.arange(0), images=GREY[:0]), "must name rows below 5000, as mnist5k has"),
     (folder("cat.png", GREY[0]), "must hold PNGs named by their rows, such as 123.png"),
+    (folder("1.jpg", GREY[0]), "must hold PNGs named by their rows, such as 123.png, and nothing"),
     (folder("1.png", GREY[0, 1:]), "must hold images of 1x28x28 (C x H x W), not 1x27x28"),
     (folder("1.png", GREY[0] > 1), "must be 8-bit, grey or RGB, and of the shape (28, 28) of 1."),
     (lambda folder: folder, "must hold PNGs named by their rows, such as 123.png"),

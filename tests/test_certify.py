@@ -417,6 +417,77 @@ def test_a_batch_of_equal_points_does_not_hide_what_depends_on_it(lenet, images,
         certify(BatchStatistics(lenet), x, images[1][:1].expand(points), 0.5, n=50)
 
 
+def seeded(lenet):
+    """Dropout under a seed of its own: a mask for each place in the batch, always the same."""
+
+    def answer(z):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return lenet(nn.functional.dropout(z, 0.7, training=True))
+
+    return answer
+
+
+HIDDEN = {
+    "a softmax": lambda lenet: lambda z: BatchStatistics(lenet)(z).softmax(1),
+    "small logits": lambda lenet: lambda z: BatchStatistics(lenet)(z) / 1000,
+    "far from zero": lambda lenet: lambda z: BatchStatistics(lenet)(z) - 1000,
+    "few images": lambda lenet: (
+        lambda z: BatchStatistics(lenet)(z) if len(z) >= 16 else 10 * lenet(z)
+    ),
+    "a seed of its own": seeded,
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_what_depends_on_the_batch_is_found_however_it_is_hidden(lenet, images, name):
+    with pytest.raises(ValueError, match="batch or chance"):
+        certify(HIDDEN[name](lenet), *images, 0.5, n=50)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
+def test_a_function_of_the_image_is_certified_at_any_scale(lenet, images, scale):
+    rows = certify(lambda z: scale * lenet(z) + 100 * scale, *images, 0.5, n=50)
+    pd.testing.assert_frame_equal(rows, certify(lenet, *images, 0.5, n=50))
+
+
+def test_what_changes_layers_from_outside_is_found(lenet, images, monkeypatch):
+    """The affine first layers are passed once, if they are what their types say."""
+    hook = nn.modules.module.register_module_forward_hook(
+        lambda layer, inputs, output: output.clamp(max=0.1) if type(layer) is nn.Conv2d else None
+    )
+    try:
+        with pytest.raises(ValueError, match="must act as its layers say"):
+            certify(lenet, *images, 0.5, n=50)
+        certify(lambda z: lenet(z), *images, 0.5, n=50)
+    finally:
+        hook.remove()
+    plain = nn.Conv2d.forward
+    monkeypatch.setattr(nn.Conv2d, "forward", lambda self, x: plain(self, x).clamp(max=0.1))
+    with pytest.raises(ValueError, match="must act as its layers say"):
+        certify(lenet, *images, 0.5, n=50)
+
+
+class Largest(nn.Module):
+    """A network that divides by the largest input so far, and has seen 2 before."""
+
+    def __init__(self, rest):
+        super().__init__()
+        self.rest = rest
+        self.register_buffer("most", torch.tensor(4.0))
+        self.eval()
+
+    def forward(self, x):
+        self.most.copy_(torch.maximum(self.most, x.max()))
+        return self.rest(x * 4 / self.most)
+
+
+def test_a_network_that_noise_moves_is_refused(lenet, images):
+    """Neither the points nor the noise of the trial are so large."""
+    with pytest.raises(ValueError, match="parameters and buffers must not change"):
+        certify(Largest(lenet), *images, 2.0, n=50)
+
+
 def test_a_network_that_writes_into_its_input_leaves_the_points_as_they_are(lenet, images):
     x, y = images[0].clone(), images[1]
     rows = certify(lambda z: lenet(z.round_()), x, y, 0.5, n=50)
@@ -462,7 +533,7 @@ def test_impossible_noise_and_labels_are_refused(lenet, images):
     for sigma in (0.0, -0.5, float("inf"), float("nan")):
         with pytest.raises(ValueError, match="sigma must be a number above 0"):
             certify(lenet, x, y, sigma)
-    with pytest.raises(ValueError, match="one label for each of the 5 points"):
+    with pytest.raises(ValueError, match="must be of shape .5,., a label for each point"):
         certify(lenet, x, y[:3], 0.5)
 
 

@@ -175,10 +175,10 @@ def test_certificates_in_pieces(few, tmp_path, looks):
         rate = wins(compute(model, NOTHING)) / 3500
         options["radii"] = [0.5 * norm.ppf(rate.max())]
     whole = compute(model, NOTHING)
-    # A block is ten passes, and four come before it.
-    rows, calls = in_pieces(compute, model, tmp_path / "state.pt", pieces=(15, 15))
+    # A block is ten passes, and fourteen come before it.
+    rows, calls = in_pieces(compute, model, tmp_path / "state.pt", pieces=(25, 25))
     pd.testing.assert_frame_equal(rows, whole)
-    assert (rows["looks"] == looks).all() and rows["n"].max() == 3500 and calls == 4 + 10 + 5
+    assert (rows["looks"] == looks).all() and rows["n"].max() == 3500 and calls == 14 + 10 + 5
     assert (rows["n"].min() < 3500) == (looks > 1)
 
 

@@ -223,13 +223,10 @@ def test_jpeg_keeps_black_and_white_and_drops_the_finest_faint_texture():
     assert torch.equal(curation.jpeg(flat[2:] + board, None)[0], flat[2:])
 
 
-def test_black_point_and_levels_on_a_row_of_pixels():
+def test_black_point_on_a_row_of_pixels():
     row = torch.tensor([0.0, 0.1, 0.19, 0.2, 0.45, 0.9, 1.0]).view(1, 1, 1, 7)
     assert curation.black_point(row, None)[0].flatten().tolist() == pytest.approx(
         [0, 0, 0, 0.2, 0.45, 0.9, 1]
-    )
-    assert curation.levels(row, None)[0].flatten().tolist() == pytest.approx(
-        [0, 0, 1 / 3, 1 / 3, 1 / 3, 1, 1]
     )
 
 

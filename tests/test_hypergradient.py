@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from pacd.hypergradient import SOLVERS, conjugate_gradient, hypergradient, minres
+from pacd.hypergradient import SOLVERS, conjugate_gradient, hypergradient
+from study.minres import minres
 
 RIDGE = 0.3
 

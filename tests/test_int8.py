@@ -17,6 +17,7 @@ from pacd.counts import counts_of
 from pacd.int8 import Int8, MaxOfSlices, quantised, safe_margin
 from pacd.models import make_model
 from pacd.votes import COMPILE_FROM, Votes
+from study.parameters import SettingsError
 from study.setup import quick_network
 
 vnni = pytest.mark.skipif(
@@ -230,6 +231,54 @@ def test_what_cannot_be_quantised_stays_as_it_is():
         quantised(nn.Sequential(nn.Flatten(), nn.Linear(49, 3)), images)
 
 
+class Skip(nn.Sequential):
+    def forward(self, x):
+        return x + super().forward(x)
+
+
+class Doubled(nn.Conv2d):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def hooked():
+    layer = nn.Conv2d(4, 4, 3, padding=1)
+    layer.register_forward_hook(lambda layer, inputs, output: -output)
+    return layer
+
+
+@vnni
+@pytest.mark.parametrize(
+    "odd",
+    [
+        lambda: Skip(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1)),
+        lambda: Doubled(4, 4, 3, padding=1),
+        hooked,
+        lambda: nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 3, padding=1)),
+    ],
+    ids=["a forward of a sequence", "a forward of a layer", "a hook", "a parametrisation"],
+)
+@torch.inference_mode()
+def test_layers_with_ways_of_their_own_keep_them(odd):
+    images = torch.rand(20, 1, 7, 7) + 0.2 * torch.randn(20, 1, 7, 7)
+    first = nn.Conv2d(1, 4, 3, padding=1), nn.ReLU()
+    model = nn.Sequential(*first, odd(), nn.ReLU(), nn.Flatten(), nn.Linear(196, 5)).eval()
+    network = quantised(model, images)
+    assert any(isinstance(layer, Int8) for layer in network.modules())
+    assert (network(images) - model(images)).abs().max() < 0.1 * model(images).std()
+
+
+@vnni
+def test_an_integer_network_that_answers_otherwise_is_refused(monkeypatch):
+    """Whatever the reason: it would be certified in the place of the network that was given."""
+    splits = SimpleNamespace(x_val=torch.rand(30, 1, 28, 28))
+    model = make_model("lenet", (1, 28, 28), 10, 0).eval()
+    other = quantised(make_model("lenet", (1, 28, 28), 10, 1).eval(), splits.x_val)
+    monkeypatch.setattr("study.setup.quantised", lambda model, images: other)
+    with pytest.raises(SettingsError, match="precision must be float32 or mixed for this network"):
+        quick_network(told("int8"), splits, 1)(model)
+
+
 @vnni
 def test_one_architecture_is_compiled_once():
     graphs, x = [], torch.rand(20, 1, 28, 28)
@@ -252,7 +301,8 @@ def test_calibration_meets_no_noise_of_a_certificate(monkeypatch):
     """torch's generator knows a seed's low 32 bits only, so a large seed would not do."""
     x_val, seen = torch.zeros(30, 1, 28, 28), {}
     monkeypatch.setattr("study.setup.quantised", lambda model, images: seen.update(images=images))
-    quick_network(told("int8", sigma=1.0), SimpleNamespace(x_val=x_val), 1)(None)
+    monkeypatch.setattr("study.setup.safe_margin", lambda model, quick, images: 0.0)
+    quick_network(told("mixed", sigma=1.0), SimpleNamespace(x_val=x_val), 1)(None)
     drawn = torch.cat(
         [
             torch.cat(list(noise_blocks((1, 28, 28), 1.0, 30, (seed, stage), "cpu")))

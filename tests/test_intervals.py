@@ -186,6 +186,7 @@ def test_interval_over_seeds_covers_the_drop_of_the_points_at_hand():
         ("trainer", "gaussian", "macer"),
         ("noise_seed", 0, 1),
         ("precision", "int8", "float32"),
+        ("training_precision", "float32", "bfloat16"),
         ("dataset", "mnist", "cifar10"),
         ("target_class", 8, 3),
         ("n_asked", 1000, 1500),
@@ -204,7 +205,16 @@ def test_unlike_rows_are_refused(name, here, there):
         compare(clean.assign(**{name: here}), poisoned.assign(**{name: here}))
 
 
-@pytest.mark.parametrize("name", ["data_sha256", "brought"])
+def test_settings_are_compared_seed_by_seed():
+    """Two trainings on each side, but another for each seed's two victims."""
+    clean, poisoned = table(np.ones((2, 3))), table(np.ones((2, 3)) / 2)
+    both = ["adam"] * 3 + ["sgd"] * 3
+    with pytest.raises(ValueError, match="must have the same optimizer under each seed"):
+        intervals.paired_drop(clean.assign(optimizer=both), poisoned.assign(optimizer=both[::-1]))
+    intervals.paired_drop(clean.assign(optimizer=both), poisoned.assign(optimizer=both))
+
+
+@pytest.mark.parametrize("name", ["data_sha256", "test_sha256", "brought"])
 def test_rows_of_other_data_or_code_are_refused(name):
     clean, poisoned = table(np.ones((2, 3))), table(np.ones((2, 3)) / 2)
     one, other = ({name: value} for value in ("one", "other"))

@@ -29,7 +29,9 @@ experiments:
     parameters: {rows_file: data/results/smoke/shortcut.csv}
     poison: {attack: uniform}
   cost: {notebook: cost, parameters: {rows_file: data/results/smoke/cost.csv}}
-  linear: {notebook: linear_vs_lenet, parameters: {rows_file: data/results/elsewhere/linear.csv}}
+  linear:
+    notebook: linear_vs_lenet
+    parameters: {dataset: mine.npz, rows_file: data/results/elsewhere/linear.csv}
   first:
     notebook: first_layer_theory
     parameters: {others: [], rows_file: data/results/elsewhere/first.csv}
@@ -67,6 +69,7 @@ def copy(folder):
     (tree / "profiles").mkdir()
     (tree / "profiles" / "smoke.yaml").write_text(PROFILE)
     (tree / "mine.py").write_text(MINE)
+    (tree / "mine.npz").write_text("images")
     stand_in = folder / "bin" / "papermill"
     stand_in.parent.mkdir()
     stand_in.write_text(PAPERMILL)
@@ -142,6 +145,8 @@ def test_what_is_edited_and_what_is_made_again(made):
     assert would_make(made) == {"cost": 1}
     edit(made, "mine.py")
     assert would_make(made) == {"cost": 1, "victim": 1}
+    edit(made, "mine.npz")
+    assert would_make(made) == {"cost": 1, "victim": 1, "linear_vs_lenet": 1}
     edit(made, f"pacd/{METHOD[-1]}")
     assert would_make(made) == JOBS
 

@@ -59,6 +59,15 @@ def test_nothing_drops_from_a_clean_radius_of_0(rows):
     assert table.loc[0.5, ["drop", "low", "high"]].notna().all(axis=None)
 
 
+def test_unlike_rows_are_refused_where_the_clean_radius_is_0(rows):
+    """Nothing could drop, and still these are no cell."""
+    sides = [
+        side(attack, 0.0, seeds=(0, 1), noise_seed=i) for i, attack in ((0, "none"), (1, "uniform"))
+    ]
+    with pytest.raises(ValueError, match="must have the same noise_seed"):
+        drop_table(pd.concat(sides, ignore_index=True))
+
+
 def test_strongest_control_is_no_member_of_the_bilevel_family(rows):
     more = pd.concat([rows, side("checkerboard", 0.9)], ignore_index=True)
     assert drops.strongest_control(drop_table(more)) == "uniform"

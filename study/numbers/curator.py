@@ -22,7 +22,6 @@ STRENGTHS = (
     ("lowpass", "deviation"),
     ("jpeg", "quality"),
     ("black_point", "threshold"),
-    ("levels", "count"),
     ("remove", "share"),
 )
 
