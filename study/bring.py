@@ -84,7 +84,18 @@ def bring(settings):
     write_poison(settings.poison_file, splits, rows, images, facts)
     kind = f"class {classes[0]}" if len(classes) == 1 else _listed(classes, splits.classes)
     left = f"{given - len(trained.nonzero())} are no training images here"
-    return f"{given} images read; {left}, and of the rest {len(rows)} change, of {kind}"
+    said = f"{given} images read; {left}, and of the rest {len(rows)} change, of {kind}"
+    other = _of_other_rows(splits, rows, images)
+    return said + f"; {other} of these are nearer to another image's original" * bool(other)
+
+
+def _of_other_rows(splits, rows, images):
+    """How many images are nearer (L2) to the original of another row: are the rows another's?"""
+    others, count = splits.x_train.flatten(1), 0
+    for own, part in zip(rows.split(500), images.flatten(1).split(500)):
+        distances = torch.cdist(part, others)
+        count += (distances.gather(1, own[:, None])[:, 0] > distances.amin(1) + 1e-4).sum()
+    return int(count)
 
 
 def _steps(values):
@@ -107,7 +118,7 @@ def _listed(classes, of):
 def _eps(claimed, measured):
     """The budget: as claimed, else as measured, in whole steps where float32 just misses them."""
     if claimed is None:
-        seen = f"{measured:.3f}, as images of other rows or of other data do"
+        seen = f"{measured:.3f}, as images of other rows or other data do (--eps-linf 1 if meant)"
         require(
             measured <= OBVIOUS, f"eps_linf must be given where images change by as much as {seen}"
         )

@@ -109,6 +109,9 @@ def _module(name):
     try:
         return _executed(name, file, file.read_bytes()) if file else _imported(name)
     except ModuleNotFoundError as error:
+        if name.endswith(".py"):
+            short = name.removesuffix(".py")
+            raise ValueError(f": {short}, without .py, is the name of that module") from error
         if error.name != name.split(".")[0]:
             raise ValueError(f": {name} needs {error.name!r}, which is not installed") from error
         there = f"there is no {name}.py in {folders[0]} or beside the notebooks"

@@ -56,7 +56,7 @@ def verify(path, data_root=None, dataset=None):
     allowed = f"{255 * measured:.0f}/255 of {whole_steps(source.eps_linf)}/255 allowed"
     checked = f"original data, counts, labels, other rows, range, {files}, hashes"
     whole = source.target_class is None
-    target = "of all classes" if whole else f"all of class {source.target_class}"
+    target = "of several classes" if whole else f"all of class {source.target_class}"
     return f"{path} holds: {size}, {target}, L-inf {allowed}; checked: {checked}."
 
 

@@ -109,9 +109,33 @@ FAULTS = [
     ),
     Fault(
         "pacd/votes.py",
-        "all(map(torch.equal, before, state(network)))",
+        "all(map(torch.equal, before, state(*networks)))",
         "all(map(torch.equal, before, before))",
         "test_certify.py::test_a_network_that_moves_slowly_in_evaluation_is_refused",
+    ),
+    Fault(
+        "pacd/votes.py",
+        "pairs = (together, back), (together[FEW], single), (outputs[:1], single[:1])",
+        "pairs = ((outputs[:1], single[:1]),)",
+        "test_certify.py::test_what_depends_on_the_batch_is_found_however_it_is_hidden",
+    ),
+    Fault(
+        "pacd/votes.py",
+        "        unmoved(self.before, *self.voting)\n",
+        "",
+        "test_certify.py::test_a_network_that_noise_moves_is_refused",
+    ),
+    Fault(
+        "pacd/int8.py",
+        "if is_plain(module, nn.Sequential):",
+        "if isinstance(module, nn.Sequential):",
+        "test_int8.py::test_layers_with_ways_of_their_own_keep_them",
+    ),
+    Fault(
+        "study/intervals.py",
+        "if (here[both] != there[both]).any():",
+        "if False:",
+        "test_intervals.py::test_settings_are_compared_seed_by_seed",
     ),
     Fault(
         "pacd/data.py",

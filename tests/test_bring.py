@@ -1,5 +1,6 @@
 """Poison of another make: each form comes back as it went out, and bad input is one sentence."""
 
+import re
 import shutil
 
 import numpy as np
@@ -147,11 +148,11 @@ def test_poison_of_all_classes_is_called_so_and_any_class_may_be_certified(tmp_p
     said = capsys.readouterr().out
     assert "5000 images read; 4920 are no training images here, and of the rest 80 change" in said
     assert "of classes 0, 1, 2, 3, 4, 5, 6, 7, 8, 9: poison of all classes" in said
-    assert "of all classes, L-inf 8/255 of 8/255 allowed" in said
+    assert "of several classes, L-inf 8/255 of 8/255 allowed" in said
     assert list(rows) == list(range(80)) and facts["parameters"]["target_class"] is None
     check_target(facts, 3)
     export.export(tmp_path / "p.npz", tmp_path / "out")
-    assert "of all classes" in verify(tmp_path / "out")
+    assert "of several classes" in verify(tmp_path / "out")
     poisoned, _ = poison_file.apply(tmp_path / "p.npz", data.load("mnist5k", train_size=80))
     assert poisoned.x_train.max() == pytest.approx(247 / 255)
 
@@ -187,6 +188,26 @@ def test_pngs_count_however_their_ending_is_written(tmp_path):
             Image.fromarray(np.full((28, 28), level, np.uint8)).save(file, "PNG")
     rows, images = flat.read(tmp_path)
     assert rows == [1, 3] and (255 * images[:, 0, 0, 0]).round().tolist() == [10, 30]
+
+
+def test_names_that_are_shifted_by_a_row_are_told(digits, tmp_path):
+    """Allowed with a budget of 1, and most likely a mistake."""
+    x, _ = flat.in_order("mnist5k")
+    images = (255 * x[100:140, 0]).round().to(torch.uint8).numpy()
+    images[:, :4, :4] = 255  # a patch
+
+    def said(first):
+        np.savez(tmp_path / "a.npz", index=np.arange(40) + first, images=images)
+        told = {"dataset": "mnist5k", "data_root": None, "split_seed": 0, "train_size": None}
+        told |= {"path": str(tmp_path / "a.npz"), "poison_file": str(tmp_path / "p.npz")}
+        told |= {"clean": None, "eps_linf": 1.0}
+        return bring.bring(bring.BringSettings.check(told))
+
+    assert "nearer to another image" not in said(100)
+    told = re.search(
+        r"rest (\d+) change.*; (\d+) of these are nearer to another image's", said(101)
+    )
+    assert told and told[1] == told[2]
 
 
 def palette(folder):
