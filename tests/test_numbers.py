@@ -364,6 +364,10 @@ def test_architectures():
     drops = [round(drop_of("architectures", architecture=name)) for name in networks]
     verdict = said("experiments/architectures").numbers["verdict"]
     assert f"the drops run from {min(drops)} to {max(drops)} %" in verdict
+    sides = (
+        chosen("architectures", name, architecture="mlp") for name in ("uniform", "first_order")
+    )
+    assert f"mlp: {round(drop(*sides))} %" in said("experiments/architectures").numbers["beyond"]
 
 
 def test_defences():
