@@ -142,7 +142,7 @@ def stable_error_minimising(
     return learned(problem, trainer=trainer, steps=steps, **setting)
 
 
-def _adversarial_below(model, x, y, *, sigma, generator, radius, ascents):
+def _adversarial_below(model, x, y, *, sigma, generator, radius, ascents, epoch=None):
     """The loss of the model that trains, or, where images ask for a gradient, that of the noise."""
     if x.requires_grad:
         return gaussian(model, x, y, sigma=sigma, generator=generator)
