@@ -50,7 +50,7 @@ def curve_figure(rows):
         panel = rows[(rows["trainer"] == trainer) & (rows["sigma"] == sigma)]
         lines = _curve_panel(axis, panel, np.linspace(0, 3.0 * sigma, 121))
         drawn += [labelled(line, trainer=trainer, sigma=sigma) for line in lines]
-        axis.set_title(f"{TRAINER_NAME[trainer]}, σ = {sigma:g}", loc="left")
+        axis.set_title(f"{TRAINER_NAME[trainer]}\nσ = {sigma:g}", loc="left")
     figure.supylabel("certified accuracy of the class")
     figure.supxlabel("radius (pixel units, L2)")
     handles = axes[0, 0].get_legend_handles_labels()

@@ -83,8 +83,8 @@ def forest_figure(table, threshold=0.3):
     names = [f"{TRAINER_NAME[trainer]}, σ = {sigma:g}" for trainer, sigma in settings]
     axis.set_yticks(range(len(settings)), names)
     axis.set(xlabel="drop of the ACR, %", ylim=(len(settings) - 0.5, -0.5))
-    axis.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.4, 1), ncol=3)
-    figure.tight_layout()
+    figure.legend(frameon=False, loc="upper center", ncol=3, handlelength=1, columnspacing=1)
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 / figure.get_figheight()))
     drawn = table[table["attack"].isin(attacks)]
     return with_data(figure, in_percent(drawn, ["trainer", "sigma", "attack"]))
 
