@@ -51,13 +51,13 @@ def main():
     plain = table.groupby("case")["images"].transform("first")
     table["ratio"] = table["images"] / plain
     print(table.drop(columns="operations").round(2).to_string(index=False))
-    named = table.assign(case=table["case"] + ", " + table.pop("precision")).set_index("case")
-    speed = pd.DataFrame({"operations": peaks})
-    rows = pd.concat([long("speed", named), long("peak", speed)])
+    table["case"] += ", " + table["precision"]
+    speed = table.drop(columns="precision").set_index("case")
+    rows = pd.concat([long("speed", speed), long("peak", pd.DataFrame({"operations": peaks}))])
     ran = {"batch": BATCH, "images": IMAGES, "rounds": ROUNDS, "threads": options.threads}
     settings = SimpleNamespace(device="cpu", model_dump=lambda: ran)
     write_rows(options.rows, rows, manifest(settings, started))
-    print(json.dumps(named["ratio"].filter(like="bfloat16").round(2).to_dict()))
+    print(json.dumps(speed["ratio"].filter(like="bfloat16").round(2).to_dict()))
 
 
 if __name__ == "__main__":

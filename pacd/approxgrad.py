@@ -111,7 +111,7 @@ class Solver:
     def __init__(self, model, made, method):
         self.model, self.made, self.method = model, made, method
         self.theta = list(model.parameters())
-        self.descend = made.descent(model, method.inner_lr)
+        self.train_step = made.model_step(model, method.inner_lr)
         self.warm = from_zero(self.theta, method.solve_lr)
         self.slots = made.clean[: made.sizes[1]].clone().requires_grad_()
         self.ascent = torch.optim.Adam([self.slots], lr=method.step)
@@ -121,7 +121,7 @@ class Solver:
         made, method = self.made, self.method
         self.slots.data.copy_(made.images[places])
         for _ in range(method.inner_steps):
-            self.descend(*made.training(rows, places))
+            self.train_step(*made.labelled(rows, places))
         chosen = made.pick(made.y_val, method.val_batch)
         outer = partial(made.outer, self.model, self.radius, made.x_val[chosen], made.y_val[chosen])
         inner = partial(made.inner, self.model, rows, places, self.slots)

@@ -18,7 +18,7 @@ from pacd.data import Splits
 from pacd.hypergradient import SOLVERS, Hypergradient, hypergradient, matching
 from pacd.losses import Whole
 from pacd.smoothing import blur, soft_radius
-from pacd.train import NOTHING, descent, make_optimizer
+from pacd.train import NOTHING, make_optimizer, model_step
 
 
 class Problem(NamedTuple):
@@ -159,9 +159,9 @@ def poison(problem, *, method, steps, seed=0, watch=None, checkpoint=NOTHING):
         if fresh:
             checkpoint.keep(made.state, trace)
             model = problem.make_model(1000 * seed + step)
-            descend = made.descent(model, method.inner_lr)
+            train_step = made.model_step(model, method.inner_lr)
         for _ in range(method.inner_steps + fresh * method.warmup):
-            descend(*made.training(*made.batch(method.clean_batch, method.poison_batch)))
+            train_step(*made.labelled(*made.batch(method.clean_batch, method.poison_batch)))
         trace.append({"step": step, **made.move(model, step)})
         if watch:
             watch(step, made.index, made.images)
@@ -198,20 +198,20 @@ class Poison:
         order = torch.randperm(len(rows), generator=self.generator, device=rows.device)
         return order[:size]
 
-    def training(self, rows, places, u=None):
+    def labelled(self, rows, places, u=None):
         """Clean images and the poison in ``places``, or ``u`` for it, and their labels."""
         u = self.images[places] if u is None else u
         images = torch.cat([self.x[rows], u]).contiguous(memory_format=torch.channels_last)
         return images, torch.cat([self.y[rows], self.y[self.index[places]]])
 
-    def descent(self, model, lr):
-        """Steps of a model in the trainer's loss, see :func:`pacd.train.descent`."""
+    def model_step(self, model, lr):
+        """:func:`pacd.train.model_step` by the trainer's loss and Adam."""
         adam = make_optimizer(model, "adam", lr, 0.0)
-        return descent(model, self.problem.loss, adam, self.generator)
+        return model_step(model, self.problem.loss, adam, self.generator)
 
     def inner(self, model, rows, places, u):
         """The trainer's loss on clean images and on ``u`` for the poison in ``places``."""
-        return self.problem.loss(model, *self.training(rows, places, u), generator=self.generator)
+        return self.problem.loss(model, *self.labelled(rows, places, u), generator=self.generator)
 
     def outer(self, model, objective, x, y):
         """The objective with batch norm as the certifier sees it, in evaluation mode."""

@@ -176,7 +176,7 @@ def measured(first, rest, images):
     inputs = {}
 
     def watch(layer, arguments):
-        for x in arguments[:1]:  # what makes another's weights has none
+        for x in arguments[:1]:  # a parametrisation is called without any
             check_finite(x)
             low, high, _ = inputs.get(layer, UNUSED)
             inputs[layer] = min(low, x.min().item()), max(high, x.max().item()), x.shape[1:]

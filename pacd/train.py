@@ -112,7 +112,7 @@ def train(model, x, y, loss, *, augment=None, seed=0, checkpoint=NOTHING, **reci
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         history = checkpoint.resume(parts, [])
-        step = descent(model, loss, optimizer, generator)
+        step = model_step(model, loss, optimizer, generator)
         for epoch in range(len(history), epochs):
             total = torch.zeros((), device=x.device)
             order = torch.randperm(len(x), generator=generator, device=x.device)
@@ -128,8 +128,8 @@ def train(model, x, y, loss, *, augment=None, seed=0, checkpoint=NOTHING, **reci
     return history
 
 
-def descent(model, loss, optimizer, generator):
-    """One step of a model: ``step(images, labels, epoch=None) -> loss``, replayed on a GPU."""
+def model_step(model, loss, optimizer, generator):
+    """A step of training: ``step(images, labels, epoch=None) -> loss``; a GPU replays it."""
 
     def step(images, labels, epoch=None):
         value = loss(model, images, labels, generator=generator, epoch=epoch)

@@ -7,8 +7,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import nn
 
 from pacd import hypergradient as hg
-from study.minres import COMPARED as SOLVERS
-from study.minres import minres
+from study.minres import SOLVERS, minres
 
 AUTHORS = {"damping": 1e-3, "iterations": 10, "lr": 1e-2}  # of the authors' linear solve
 PRODUCTS = {"cg": 1, "minres": 1, "neumann": 1, "adam": 2}  # Hessian-vector products an iteration

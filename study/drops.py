@@ -49,8 +49,11 @@ def drop_table(rows, by=CELL, against="none"):
             "points": clean["index"].nunique(),
             "n": clean["n"].max(),
         }
-        check_paired(clean, poisoned)
-        drop = paired_drop(clean, poisoned) if acrs["ACR clean"] else UNDEFINED
+        if acrs["ACR clean"]:
+            drop = paired_drop(clean, poisoned)
+        else:
+            check_paired(clean, poisoned)
+            drop = UNDEFINED
         lines.append(cell | acrs | drop._asdict() | sizes)
     return pd.DataFrame(lines)
 

@@ -104,16 +104,9 @@ DROP_COLUMNS = {
 # What sets cells of one experiment apart beside its data, trainer, sigma, class and attack.
 VARIED = ("train_size", "trainer_options", "architecture", "normalisation", "epochs", "batch", "lr")
 VARIED += ("schedule", "weight_decay", "training_precision", "augmentation", "curation")
-VARIED += (
-    "eight_bit",
-    "attack_options",
-    "optimizer",
-    "split_seed",
-    "noise_seed",
-    "n0",
-    "precision",
-)
-VARIED += ("crafting_trainer", "crafting_architecture", "poison_seed", "eps_linf", "fraction")
+VARIED += ("eight_bit", "attack_options", "optimizer", "split_seed", "noise_seed", "n0")
+VARIED += ("precision", "crafting_trainer", "crafting_architecture", "poison_seed", "eps_linf")
+VARIED += ("fraction",)
 
 
 def rows(profile, experiment=None):

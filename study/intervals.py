@@ -204,7 +204,7 @@ def _check_alike(*sides):
 
 
 def _check_seeds(name, here, there):
-    """ValueError where a seed's two victims, or the victims of one side, are not alike."""
+    """ValueError where the two victims of a seed are not alike."""
     here, there = here.fillna("none"), there.fillna("none")
     both = here.index.intersection(there.index)
     if (here[both] != there[both]).any():

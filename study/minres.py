@@ -4,7 +4,7 @@ import torch
 from scipy.sparse.linalg import LinearOperator
 from scipy.sparse.linalg import minres as scipy_minres
 
-from pacd.hypergradient import SOLVERS, residual_of
+from pacd import hypergradient as hg
 
 
 def minres(draw, b, iterations=100, tolerance=1e-6):
@@ -29,7 +29,7 @@ def minres(draw, b, iterations=100, tolerance=1e-6):
     shape = len(right), len(right)
     system = LinearOperator(shape, lambda v: flat(product(lists(v))), dtype=right.dtype)
     q = lists(scipy_minres(system, right, maxiter=iterations, rtol=tolerance)[0])
-    return q, residual_of(product, b, q)
+    return q, hg.residual_of(product, b, q)
 
 
-COMPARED = {**SOLVERS, "minres": minres}  # by name
+SOLVERS = {**hg.SOLVERS, "minres": minres}

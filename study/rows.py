@@ -135,9 +135,8 @@ def _facts(manifest):
     # Rows from before these were parameters are of centred networks, trained by Adam in float32; a
     # network of another make, which has no trainer, scales pixels as it likes.
     scaling = "centred" if "trainer" in parameters else "unknown"
-    facts = {"normalisation": scaling, "optimizer": "adam"}
-    facts |= {"training_precision": "float32", **poison}
-    facts |= {**(manifest.get("distortion") or {}), **parameters}
+    facts = {"normalisation": scaling, "optimizer": "adam", "training_precision": "float32"}
+    facts |= {**poison, **(manifest.get("distortion") or {}), **parameters}
     facts["attack_options"] = _listed(poison.get("attack_options", {}))
     facts["trainer_options"] = _listed(parameters.get("trainer_options", {}))
     facts["crafting_trainer"] = poison["trainer"]

@@ -9,7 +9,7 @@ from pacd.hypergradient import hypergradient
 from pacd.smoothing import soft_radius
 from pacd.train import train
 from study.evaluations import Count
-from study.minres import COMPARED as SOLVERS
+from study.minres import SOLVERS
 
 # Solver, its options, redrawn noise.
 COMPARED = [

@@ -104,6 +104,7 @@ WRONG = [
     ("trainer", "mine:needs_epoch", ": it is needs_epoch(model, x, y, *, sigma, generator, epoch"),
     ("trainer", "mine:starred", ": it is starred(model, x, y, *, sigma, generator, epoch=None, *"),
     ("trainer", "mine:network", ": it is network(shape, classes, width=8)"),
+    ("trainer", "mine.py:loss", ": mine, without .py, is the name of that module"),
     ("trainer", "mien:loss", ": there is no mien.py in "),
     ("trainer", "broken:loss", ": broken cannot be imported (SyntaxError: "),
     ("trainer", "wants:loss", ": wants needs 'nowhere', which is not installed"),

@@ -67,17 +67,17 @@ def swatches_figure(before, after, differences):
 
     Parameters
     ----------
-    before, after : dict
-        Arrays of shape (3,), sRGB in [0, 1], by the colour's name.
+    before, after : arrays of shape (m, 3)
+        sRGB in [0, 1].
     differences : dict
-        CIEDE2000 of each pair.
+        CIEDE2000 of each pair, by the colour's name.
     """
     figure, axes = plt.subplots(1, len(before), figsize=(6, 1.9), layout="constrained")
-    for axis, name in zip(axes, before):
-        axis.imshow(np.array([[before[name]], [after[name]]]), aspect="auto")
+    for axis, pair, (name, difference) in zip(axes, zip(before, after), differences.items()):
+        axis.imshow(np.stack(pair)[:, None], aspect="auto")
         axis.axhline(0.5, color="white", lw=1)
         axis.set_title(name)
-        axis.set_xlabel(f"{differences[name]:.1f}")
+        axis.set_xlabel(f"{difference:.1f}")
     _framed(axes)
     return figure
 

@@ -1,10 +1,11 @@
 """CIFAR-10."""
 
-import inspect
+from types import SimpleNamespace
 
-import numpy as np
+import torch
 from matplotlib.colors import to_rgb
 
+from pacd.attack import project
 from pacd.controls import tint
 from study.distortion import colour_difference
 from study.drops import drop_table, verdict
@@ -83,12 +84,9 @@ def colours(profile=PROFILE):
     """What the tint makes of some colours, at the size that the rows have."""
     rows = load(profile, "cifar10")
     eps = rows.loc[rows["attack"] == "tint", "eps_linf"].iloc[0]
-    signs = inspect.signature(tint).parameters["signs"].default
-    change = np.array([eps if sign == "+" else -eps for sign in signs])
-    before = {name: np.array(to_rgb(colour)) for name, colour in COLOURS.items()}
-    after = {name: (colour + change).clip(0, 1) for name, colour in before.items()}
-    differences = {
-        name: colour_difference(before[name].reshape(1, 3, 1, 1), after[name].reshape(1, 3, 1, 1))
-        for name in COLOURS
-    }
-    return swatches_figure(before, after, differences)
+    before = torch.tensor([to_rgb(colour) for colour in COLOURS.values()]).view(-1, 3, 1, 1)
+    images = SimpleNamespace(shape=before.shape[1:], x_train=before)
+    after = project(before + tint(images, None, eps, None), before, eps)
+    pairs = dict(zip(COLOURS, zip(before.split(1), after.split(1))))
+    differences = {name: colour_difference(*pair) for name, pair in pairs.items()}
+    return swatches_figure(before.flatten(1), after.flatten(1), differences)
