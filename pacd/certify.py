@@ -109,8 +109,8 @@ def certify(
         done += 1
         checkpoint.keep([counts], done)
     made = {"label": y.cpu(), "guess": guess.cpu(), "n0": n0, "n": counts.sum(1).cpu()}
-    rows = pd.DataFrame(made)
-    rows = rows.assign(alpha=alpha, looks=len(looks), u=coins(len(y), seed) if randomised else 1.0)
+    rows = pd.DataFrame(made).assign(alpha=alpha, looks=len(looks))
+    rows = rows.assign(u=coins(len(y), seed) if randomised else 1.0)
     rows = rows.assign(sigma=sigma, noise_seed=seed, precision=votes.precision)
     columns = [f"count_{c}" for c in range(votes.classes)]
     return bound(rows.join(pd.DataFrame(counts.cpu(), columns=columns)))
@@ -153,6 +153,5 @@ def coins(points, seed):
 
 def guesses(votes, sigma, n0, seed):
     """The class that wins most of n0 draws at each point, (N,)."""
-    images = votes.images
-    blocks = noise_blocks(images.shape[1:], sigma, n0, (seed, 0), images.device)
+    blocks = noise_blocks(votes.images.shape[1:], sigma, n0, (seed, 0), votes.images.device)
     return votes.total(blocks).argmax(1)

@@ -6,7 +6,7 @@ of the noisy image like any other.
 """
 
 import copy
-from functools import cache, reduce
+from functools import cache
 from itertools import pairwise
 from math import prod
 
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pacd.models import is_plain, split_affine
+from pacd.models import Largest, is_plain, side_by_side, split_affine, windows
 
 EXACT = (2**31 - 1) // (255 * 127)  # most products whose sum cannot leave 32 bits
 FLOAT_OUTPUT = 1.0, 0, torch.float32, "none", [], ""
@@ -106,20 +106,6 @@ class Int8(nn.Module):
         return self  # constant; packed weights cannot be copied
 
 
-class MaxOfSlices(nn.Module):
-    """Max pooling, windows side by side, as a maximum of slices: the compiler can fuse it."""
-
-    def __init__(self, side):
-        super().__init__()
-        self.side = side
-
-    def forward(self, x):
-        height, width = (n // self.side * self.side for n in x.shape[2:])
-        x, starts = x[..., :height, :width], range(self.side)
-        slices = [x[..., i :: self.side, j :: self.side] for i in starts for j in starts]
-        return reduce(torch.maximum, slices)
-
-
 UNUSED = 0.0, 0.0, ()  # of a layer: lowest and highest input, and the shape of one of them
 
 
@@ -153,9 +139,8 @@ def quantised(model, images):
     rest = copy.deepcopy(rest)
     network = nn.Sequential(*first, integer(rest, measured(first, rest, images))).eval()
     if not any(isinstance(layer, Int8) for layer in network.modules()):
-        lacking = "which has no convolution or dense layer that can be quantised"
-        where = f"{lacking} behind its affine first layers"
-        raise ValueError(f"precision must be float32 for this network, {where}.")
+        lacking = "no convolution or dense layer behind its affine first layers can be quantised"
+        raise ValueError(f"precision must be float32 for this network: {lacking}.")
     return network
 
 
@@ -202,8 +187,7 @@ def supported(device):
 def check_device(device):
     """Raises ValueError as :func:`quantised` does."""
     if not supported(device):
-        needed = "device cpu, and a CPU with VNNI instructions; take float32"
-        raise ValueError(f"precision int8 needs {needed}.")
+        raise ValueError("precision int8 needs a CPU with VNNI instructions; take float32.")
 
 
 def check_finite(values):
@@ -219,8 +203,8 @@ def integer(module, inputs):
     """
     if is_plain(module, nn.Conv2d, nn.Linear):
         return Int8(module, *inputs[module][:2]) if replaceable(module, inputs) else module
-    if is_plain(module, nn.MaxPool2d):
-        return MaxOfSlices(module.kernel_size) if side_by_side(module) else module
+    if side_by_side(module):  # the compiler can fuse it so
+        return nn.Sequential(windows(module.stride), Largest())
     if is_plain(module, nn.Sequential):
         return nn.Sequential(*integers(module, inputs))
     for name, child in module.named_children():
@@ -239,12 +223,6 @@ def integers(layers, inputs):
         else:
             replaced.append(integer(layer, inputs))
     return replaced
-
-
-def side_by_side(pool):
-    """Whether the windows of a max pooling are square and neither overlap nor leave gaps."""
-    plain = isinstance(pool.kernel_size, int) and pool.kernel_size == pool.stride
-    return plain and (pool.padding, pool.dilation, pool.ceil_mode) == (0, 1, False)
 
 
 def replaceable(layer, inputs):

@@ -1,6 +1,6 @@
 """Networks. Normalisation is the first layer, so certificates are about pixels in [0, 1]."""
 
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import nn
@@ -17,11 +17,33 @@ class Normalise(nn.Module):
         return (x - self.mean) / self.std
 
 
+class Windows(nn.Module):
+    """The windows that max pooling sees, (N, C, H, W) to (N, side, side, H', W', C)."""
+
+    def __init__(self, side):
+        super().__init__()
+        self.side = side
+
+    def forward(self, x):
+        rows = x.unfold(2, self.side, self.side)
+        return rows.unfold(3, self.side, self.side).permute(0, 4, 5, 2, 3, 1)
+
+
+class Largest(nn.Module):
+    """What max pooling makes of its windows, (N, side, side, H, W, C) to (N, C, H, W)."""
+
+    def forward(self, windows):
+        return windows.amax((1, 2)).permute(0, 3, 1, 2)
+
+
+windows = cache(Windows)  # one module, so that two networks have it in common
+
+
 # The constants of the first layer: mean, std. The paper's networks take raw pixels; the others are
 # for comparison, the last with the constants of MNIST's training pixels.
 CONSTANTS = {"none": (0.0, 1.0), "centred": (0.5, 0.5), "mnist": (0.1307, 0.3081)}
 NORMALISATIONS = {name: partial(Normalise, *both) for name, both in CONSTANTS.items()}
-AFFINE = {Normalise, nn.Conv2d, nn.Linear, nn.Flatten, nn.AvgPool2d, nn.Identity}
+AFFINE = {Normalise, Windows, nn.Conv2d, nn.Linear, nn.Flatten, nn.AvgPool2d, nn.Identity}
 
 
 def convolution(inputs, outputs):
@@ -118,14 +140,24 @@ def is_plain(module, *types):
 def split_affine(model):
     """``(first, rest)``: model(x) = rest(first(x)), first(x + d) = first(x) + first(d) - first(0).
 
-    ``first`` holds the leading affine layers of an ``nn.Sequential``; for any other model, with a
-    forward of its own or hooks too, it is empty.
+    ``first`` holds the leading affine layers of an ``nn.Sequential``, and the windows of a max
+    pooling behind them, the largest of which ``rest`` takes; for any other model, with a forward
+    of its own or hooks too, it is empty.
     """
     if not (isinstance(model, nn.Module) and is_plain(model, nn.Sequential)):
         return nn.Sequential(), model
     odd = (i for i, layer in enumerate(model) if not is_plain(layer, *AFFINE))
     stop = next(odd, len(model))
-    return model[:stop], model[stop:]
+    first, rest = model[:stop], model[stop:]
+    if len(rest) and side_by_side(rest[0]):
+        return nn.Sequential(*first, windows(rest[0].stride)), nn.Sequential(Largest(), *rest[1:])
+    return first, rest
+
+
+def side_by_side(pool):
+    """Whether it is a max pooling whose windows are square and neither overlap nor leave gaps."""
+    square = is_plain(pool, nn.MaxPool2d) and isinstance(pool.stride, int)
+    return square and pool.extra_repr() == nn.MaxPool2d(pool.stride).extra_repr()
 
 
 # Keras's default, which the paper's LeNet has.

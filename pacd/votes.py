@@ -116,11 +116,9 @@ class Votes:
     def _parts(self):
         """What the noise passes once, and with their layout what votes in the end and first."""
         lift, network = split_affine(self.model)
-        first = network
-        if self.quick is not None:
-            shared, first = split_affine(self.quick)
-            if list(shared) != list(lift):  # not the same modules: nothing can be passed once
-                lift, network, first = nn.Sequential(), self.model, self.quick
+        shared, first = (lift, network) if self.quick is None else split_affine(self.quick)
+        if list(shared) != list(lift):  # not the same modules: nothing can be passed once
+            lift, network, first = nn.Sequential(), self.model, self.quick
         return self._own(lift), *((self._own(part), self.layout) for part in (network, first))
 
     def _own(self, part):
@@ -233,8 +231,8 @@ def logits(rest, layout, noisy):
 
 
 def laid_out(images, layout):
-    """In that memory format, unless a layer has made vectors of the images."""
-    return images.contiguous(memory_format=layout) if images.ndim == 4 else images
+    """In that memory format, unless a layer has made vectors or windows of the images."""
+    return images.contiguous(memory_format=layout if images.ndim == 4 else torch.contiguous_format)
 
 
 def tally(rest, layout, x, noise, keep, classes, margin):

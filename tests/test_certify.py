@@ -220,14 +220,40 @@ def test_without_a_compiler_the_rows_are_the_same(lenet, images, rows, monkeypat
 def test_first_layers_are_affine_and_others_are_not_touched(lenet):
     first, rest = split_affine(lenet)
     x, d = torch.rand(2, 1, 28, 28), torch.randn(2, 1, 28, 28)
-    assert len(first) == 2 and torch.allclose(
+    assert len(first) == 3 and torch.allclose(
         first(x + d), first(x) + first(d) - first(0 * x), atol=1e-5
     )
+    assert rest(first(x)).equal(lenet(x))
     plain = nn.ModuleList([lenet])[0]
     assert (
         split_affine(linear)[1] is linear
         and len(split_affine(nn.Sequential(nn.ReLU(), plain))[0]) == 0
     )
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        *(nn.MaxPool2d(2), nn.MaxPool2d(3), nn.MaxPool2d(2, stride=1), nn.MaxPool2d(1)),
+        *(nn.MaxPool2d(2, padding=1), nn.MaxPool2d(2, dilation=2), nn.MaxPool2d((2, 3))),
+        nn.MaxPool2d(3, ceil_mode=True),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 11, 7)])
+def test_windows_of_a_pool_are_shared_where_they_lie_side_by_side(pool, shape):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(shape[0], 4, 3), pool, nn.ReLU(), nn.Flatten()).eval()
+    x, noise = torch.rand(3, *shape), 0.5 * torch.randn(20, *shape)
+    first, rest = split_affine(model)
+    alone = pool.extra_repr() == nn.MaxPool2d(pool.kernel_size).extra_repr()
+    assert len(first) == 1 + (alone and isinstance(pool.stride, int))
+    assert rest(first(x)).equal(model(x))
+    votes = Votes(model, x, model(x).shape[1])(noise, torch.arange(3))
+    plain = torch.stack(
+        [model(image + noise).argmax(1).bincount(minlength=len(votes[0])) for image in x]
+    )
+    assert votes.equal(plain)
 
 
 def test_padded_convolution_is_cached_right():

@@ -126,7 +126,7 @@ def network(first, shape=(1, 28, 28)):
 
 
 @pytest.mark.parametrize(
-    "first, shared", [(Without((1, 28, 28), 1), 2), (Without((1, 28, 28), 6), 2), (Contrast(), 0)]
+    "first, shared", [(Without((1, 28, 28), 1), 3), (Without((1, 28, 28), 6), 3), (Contrast(), 0)]
 )
 def test_votes_are_those_of_the_whole_network(first, shared):
     """Against a function of the same network, which nothing can take apart."""
