@@ -14,7 +14,7 @@ from test_numbers import RESULTS, chosen
 
 from pacd.data import load
 from study.figures import strengths
-from study.numbers import anatomy, shared
+from study.numbers import anatomy, cifar10, shared
 
 in_browser = pytest.mark.skipif(bool(browser.missing()), reason=browser.missing() or "there is one")
 
@@ -41,9 +41,9 @@ def drawn(points):
 
 
 def pixels(address):
-    """Grey levels of an image in the page, in [0, 1]."""
+    """Colours of an image in the page, (H, W, 3) in [0, 1]."""
     content = base64.b64decode(address.removeprefix("data:image/png;base64,"))
-    return matplotlib.image.imread(io.BytesIO(content))[..., 0]
+    return matplotlib.image.imread(io.BytesIO(content))[..., :3]
 
 
 def test_shown_radii_are_those_of_the_rows(html):
@@ -67,9 +67,24 @@ def test_shown_digits_hold_the_mean_change(html):
     for name in ("uniform", "first_order"):
         change = pd.read_csv(RESULTS / "shortcut" / f"{name}_pattern.csv").to_numpy()
         expected = np.clip(digit + change, 0, 1)
-        assert pixels(strong[name]["image"]) == pytest.approx(expected, abs=0.501 / 255)
-        assert pixels(clean[name]["image"]) == pytest.approx(digit, abs=0.501 / 255)
+        assert pixels(strong[name]["image"])[..., 0] == pytest.approx(expected, abs=0.501 / 255)
+        assert pixels(clean[name]["image"])[..., 0] == pytest.approx(digit, abs=0.501 / 255)
         assert np.abs(expected - digit).max() > 0.09  # what is shown differs from the clean digit
+
+
+def test_the_photograph_is_tinted_as_the_rows_were():
+    """Red and blue brighter, green darker, and the radii of clean and tinted victims."""
+    found = views(cifar10.strengths_figure().data)
+    assert [view["eps"] for view in found] == ["0", "0.03"]
+    clean, tinted = (pixels(view["sides"]["tint"]["image"]) for view in found)
+    inside = ((clean > 0.04) & (clean < 0.96)).all(2)
+    assert inside.sum() > 500
+    change = (tinted - clean)[inside].mean(0)
+    assert change == pytest.approx([0.03, -0.03, 0.03], abs=1 / 255)
+    sides = [[run.rows["radius"] for run in chosen("cifar10", name)] for name in ("none", "tint")]
+    before, after = (np.mean(radii) for radii in sides)
+    parts = f"ACR: {before:.3f} (3 victims) clean; control: tint: {after:.3f} (3 victims)."
+    assert found[1]["readout"].startswith(parts)
 
 
 def weaker(rows, n):

@@ -62,26 +62,6 @@ def pattern_figure(patterns, eps):
     return figure
 
 
-def swatches_figure(before, after, differences):
-    """Colours above what a poison makes of them, each pair above its difference.
-
-    Parameters
-    ----------
-    before, after : arrays of shape (m, 3)
-        sRGB in [0, 1].
-    differences : dict
-        CIEDE2000 of each pair, by the colour's name.
-    """
-    figure, axes = plt.subplots(1, len(before), figsize=(6, 1.9), layout="constrained")
-    for axis, pair, (name, difference) in zip(axes, zip(before, after), differences.items()):
-        axis.imshow(np.stack(pair)[:, None], aspect="auto")
-        axis.axhline(0.5, color="white", lw=1)
-        axis.set_title(name)
-        axis.set_xlabel(f"{difference:.1f}")
-    _framed(axes)
-    return figure
-
-
 def parts_figure(shares):
     """What each poison's squared change is made of, a bar each.
 

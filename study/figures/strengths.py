@@ -1,4 +1,4 @@
-"""A poison's strength under a slider: a digit, the same as poison, and the radii of the rows."""
+"""A poison's strength under a slider: an image, the same as poison, and the radii of the rows."""
 
 import base64
 import io
@@ -14,15 +14,15 @@ WIDE, HIGH, EDGE = 560, 180, 34  # of the picture of radii, px; EDGE is what its
 DASHES = {"-": "none", "--": "7 4", ":": "2 3"}
 
 
-def strengths_html(digit, patterns, radii):
+def strengths_html(clean, patterns, radii):
     """A slider over the strengths of rows, which asks for neither kernel nor network.
 
     Parameters
     ----------
-    digit : array of shape (H, W)
-        A clean image, pixel units.
+    clean : array of shape (H, W) or (H, W, 3)
+        An image, pixel units.
     patterns : dict
-        Mean change of each attack for each unit of strength, arrays of shape (H, W).
+        Mean change of each attack for each unit of strength, arrays that broadcast to it.
     radii : dict
         Tables of victims and test points (pixel units) by attack and strength; those of clean
         victims under ``("none", 0)``.
@@ -31,7 +31,7 @@ def strengths_html(digit, patterns, radii):
     -------
     str
     """
-    found = views(digit, patterns, radii)
+    found = views(clean, patterns, radii)
     texts, last = [view["eps"] for view in found], len(found) - 1
     sides = found[last]["sides"]
     slider = controls("strengths", [("eps", "Strength ε (pixel units, L∞)", texts, last)])
@@ -47,21 +47,21 @@ def strengths_html(digit, patterns, radii):
     )
 
 
-def views(digit, patterns, radii):
+def views(clean, patterns, radii):
     """What is shown at each strength that has rows, weakest first (list of dict)."""
     found = []
     for eps in sorted({eps for _, eps in radii}):
         changes = {attack: eps * change for attack, change in patterns.items()}
-        sides = {"none": _side(digit, 0, radii["none", 0], _top(radii))}
+        sides = {"none": _side(clean, 0, radii["none", 0], _top(radii))}
         for attack, change in changes.items():
-            sides[attack] = _side(digit, change, radii.get((attack, eps)), _top(radii))
+            sides[attack] = _side(clean, change, radii.get((attack, eps)), _top(radii))
         found.append({"eps": f"{eps:g}", "readout": _readout(eps, patterns, radii), "sides": sides})
     return found
 
 
-def _side(digit, change, table, top):
+def _side(clean, change, table, top):
     points = "" if table is None else _points(table.mean().to_numpy(), top)
-    return {"image": _png(np.clip(digit + change, 0, 1)), "points": points}
+    return {"image": _png(np.clip(clean + change, 0, 1)), "points": points}
 
 
 def _readout(eps, attacks, radii):
@@ -94,13 +94,14 @@ def _points(radii, top):
 def _png(image):
     buffer = io.BytesIO()
     levels = np.round(255 * image).astype(np.uint8)
-    plt.imsave(buffer, np.stack([levels] * 3, axis=-1), format="png")
+    colours = levels if levels.ndim == 3 else np.stack([levels] * 3, axis=-1)
+    plt.imsave(buffer, colours, format="png")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _image(attack, side):
-    """A digit above its name and the line by which its victims are drawn."""
-    name = f"{attack_name(attack)} digit" if attack == "none" else attack_name(attack)
+    """An image above its name and the line by which its victims are drawn."""
+    name = f"{attack_name(attack)} image" if attack == "none" else attack_name(attack)
     line = f'<line x2="34" y1="5" y2="5" {_stroke(attack)}/>'
     return (
         f'<div><img id="strengths-{attack}-image" src="{side["image"]}" alt="{name}" '

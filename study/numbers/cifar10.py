@@ -2,30 +2,21 @@
 
 from types import SimpleNamespace
 
+import skimage  # its parts load at first use
 import torch
-from matplotlib.colors import to_rgb
+from IPython.display import HTML
 
-from pacd.attack import project
 from pacd.controls import tint
-from study.distortion import colour_difference
 from study.drops import drop_table, verdict
 from study.figures.curves import curve_figure
 from study.figures.drops import drop_figure
-from study.figures.patterns import swatches_figure
+from study.figures.strengths import strengths_html
+from study.intervals import by_seed
 from study.numbers.shared import load
 from study.tables import show_drops
 
 PROFILE = "laptop"
 EXPERIMENTS = ("cifar10",)
-# On which the tint is shown, as the data may not be published with the study.
-COLOURS = {
-    "sky": "skyblue",
-    "sea": "steelblue",
-    "ship": "dimgrey",
-    "skin": "tan",
-    "grass": "olivedrab",
-    "black": "black",
-}
 
 
 def drops(profile=PROFILE):
@@ -80,13 +71,17 @@ def curves(profile=PROFILE):
     return curve_figure(load(profile, "cifar10"))
 
 
-def colours(profile=PROFILE):
-    """What the tint makes of some colours, at the size that the rows have."""
+def photograph():
+    """A cat of the images' size, (32, 32, 3); theirs may not be published with the study."""
+    return skimage.transform.resize(skimage.data.chelsea()[:, 60:360], (32, 32), anti_aliasing=True)
+
+
+def strengths_figure(profile=PROFILE):
+    """A photograph, the same with the tint, and the certified radii of both sides' victims."""
     rows = load(profile, "cifar10")
-    eps = rows.loc[rows["attack"] == "tint", "eps_linf"].iloc[0]
-    before = torch.tensor([to_rgb(colour) for colour in COLOURS.values()]).view(-1, 3, 1, 1)
-    images = SimpleNamespace(shape=before.shape[1:], x_train=before)
-    after = project(before + tint(images, None, eps, None), before, eps)
-    pairs = dict(zip(COLOURS, zip(before.split(1), after.split(1))))
-    differences = {name: colour_difference(*pair) for name, pair in pairs.items()}
-    return swatches_figure(before.flatten(1), after.flatten(1), differences)
+    shown = rows[rows["attack"].isin(("none", "tint"))]
+    sides = shown.groupby(["attack", shown["eps_linf"].fillna(0)])
+    radii = {side: by_seed(of_side) for side, of_side in sides}
+    colour = SimpleNamespace(shape=(3, 1, 1), x_train=torch.zeros(1, 3, 1, 1))
+    change = tint(colour, None, 1.0, None).flatten().numpy()
+    return HTML(strengths_html(photograph(), {"tint": change}, radii))
