@@ -25,7 +25,7 @@ from study import theory_first_figures, theory_plots, theory_projection_figures
 from study.figures.data import labelled, with_data
 
 FIGURE = re.compile(r"^:?    name: (\S+)$(?:(?!^```).)*?^(\w+)\.(\w+)\(\);$", re.M | re.S)
-PICTURES = {"fig-patterns", "fig-threat", "fig-tint"}  # what they show are images
+PICTURES = {"fig-patterns", "fig-threat"}  # what they show are images
 # Columns that say what a line of the table is of.
 NAMES = {"sigma", "fraction", "damping", "target_class", "eps_linf", "seed", "epochs"}
 NAMES |= {"weight_decay", "count"}  # the last stands at even distances

@@ -163,10 +163,11 @@ def test_draws_are_drawn_by_their_way_under_the_cap():
 
 
 def test_threat_draws_balls_to_one_scale():
-    images = [np.zeros((4, 4)), np.ones((4, 4))]
-    *_, axis = patterns.threat_figure(images, 0.9, 0.3).axes
+    images = {"digit": np.zeros((4, 4)), "tint": np.ones((4, 4, 3))}
+    *shown, axis = patterns.threat_figure(images, 0.9, 0.3).axes
+    assert [image.get_title() for image in shown] == ["digit", "tint"]
     assert [ball.radius for ball in axis.patches] == [0.9, 0.3]
-    assert {text.get_text() for text in axis.texts} == {"clean: 0.90", "poisoned: 0.30"}
+    assert axis.get_title() == "radius 0.90" and axis.texts[0].get_text() == "poisoned 0.30"
     assert axis.get_aspect() == 1
 
 

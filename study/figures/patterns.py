@@ -15,25 +15,25 @@ GREY_LEVELS = {"cmap": "gray", "vmin": 0, "vmax": 1}
 
 
 def threat_figure(images, before, after):
-    """A training image, the same as poison, and the mean certified balls before and after.
+    """Images before and after a poison, and the mean certified balls before and after.
 
     Parameters
     ----------
-    images : sequence of two arrays of shape (H, W)
-        Original and poison, pixel units.
+    images : dict of arrays of shape (H, W) or (H, W, 3)
+        By their titles, pixel units.
     before, after : float
         ACR of clean and of poisoned victims, pixel units; the balls are drawn to one scale.
     """
-    figure, axes = plt.subplots(1, 3, figsize=(6, 2.3), layout="constrained")
-    for axis, image, title in zip(axes, images, ("training image", "as poison")):
+    figure, axes = plt.subplots(1, len(images) + 1, figsize=(6, 1.8), layout="constrained")
+    for axis, (title, image) in zip(axes, images.items()):
         axis.imshow(image, **GREY_LEVELS)
         axis.set_title(title)
-    for radius, colour, name in ((before, BLACK, "clean"), (after, BLUE, "poisoned")):
-        axes[2].add_patch(plt.Circle((0, 0), radius, fill=False, color=colour, lw=2))
-        axes[2].text(0, radius, f"{name}: {radius:.2f}", ha="center", va="bottom", color=colour)
-    edge = 1.25 * before
-    axes[2].set(xlim=(-edge, edge), ylim=(-edge, edge), aspect="equal")
-    axes[2].set_title("certified radius")
+    for radius, colour in ((before, BLACK), (after, BLUE)):
+        axes[-1].add_patch(plt.Circle((0, 0), radius, fill=False, color=colour, lw=2))
+    axes[-1].set_title(f"radius {before:.2f}", color=BLACK)
+    axes[-1].text(0, -1.1 * before, f"poisoned {after:.2f}", ha="center", va="top", color=BLUE)
+    edge = 1.05 * before
+    axes[-1].set(xlim=(-edge, edge), ylim=(-1.5 * before, edge), aspect="equal")
     for axis in axes:
         axis.set_axis_off()
     return figure

@@ -76,12 +76,22 @@ def photograph():
     return skimage.transform.resize(skimage.data.chelsea()[:, 60:360], (32, 32), anti_aliasing=True)
 
 
+def colour():
+    """The tint's change for each unit of strength, (3,)."""
+    one = SimpleNamespace(shape=(3, 1, 1), x_train=torch.zeros(1, 3, 1, 1))
+    return tint(one, None, 1.0, None).flatten().numpy()
+
+
+def pair(profile=PROFILE):
+    """The photograph, and the same with the tint of the rows, arrays (32, 32, 3)."""
+    eps = load(profile, "cifar10").set_index("attack")["eps_linf"]["tint"].iloc[0]
+    return photograph(), (photograph() + eps * colour()).clip(0, 1)
+
+
 def strengths_figure(profile=PROFILE):
     """A photograph, the same with the tint, and the certified radii of both sides' victims."""
     rows = load(profile, "cifar10")
     shown = rows[rows["attack"].isin(("none", "tint"))]
     sides = shown.groupby(["attack", shown["eps_linf"].fillna(0)])
     radii = {side: by_seed(of_side) for side, of_side in sides}
-    colour = SimpleNamespace(shape=(3, 1, 1), x_train=torch.zeros(1, 3, 1, 1))
-    change = tint(colour, None, 1.0, None).flatten().numpy()
-    return HTML(strengths_html(photograph(), {"tint": change}, radii))
+    return HTML(strengths_html(photograph(), {"tint": colour()}, radii))

@@ -3,7 +3,7 @@
 from study.drops import drop_table, further_drop, headline, of_attack, percent
 from study.figures.drops import forest_figure
 from study.figures.patterns import threat_figure
-from study.numbers import claims, gallery, trainers
+from study.numbers import cifar10, claims, gallery, trainers
 from study.numbers.shared import load
 
 PROFILE = "laptop"
@@ -54,11 +54,12 @@ def of_claims(lines):
 
 
 def threat(profile=PROFILE):
-    """A digit, the same as poison, and the certified balls of clean and of poisoned victims."""
-    digits = gallery.opened(gallery.PROFILE)
+    """Images and the same as poison, and certified balls of clean and of poisoned victims."""
+    images = dict(zip(("digit", "poison"), gallery.opened(gallery.PROFILE).example()))
+    images |= dict(zip(("photograph", "tint"), cifar10.pair(profile)))
     rows = trainers.first_setting(load(profile, "trainers"))
     ours = of_attack(drop_table(rows), "first_order")
-    return threat_figure(digits.example(), ours["ACR clean"], ours["ACR poisoned"])
+    return threat_figure(images, ours["ACR clean"], ours["ACR poisoned"])
 
 
 def forest(profile=PROFILE):
