@@ -52,6 +52,9 @@ SETTINGS = {
 ROWS_NOTEBOOKS = tuple(name for name in SETTINGS if name != "poison")
 # What a notebook writes beside its rows and their manifest.
 BESIDE = {"shortcut": ["_pattern.csv"], "linear_vs_lenet": ["_prediction.csv", "_prediction.json"]}
+# Attacks without which, in the setting of its first run, an experiment has nothing to show; of an
+# experiment that is not here all runs are needed.
+LEAST = {"trainers": ("none", "uniform", "first_order", "direct_search")}
 NAMED_BY_GRID = {"seeds", "rows_file", "poison_file"}
 DATA = ("dataset", "data_root", "split_seed", "train_size")
 NETWORK = ("trainer", "sigma", "architecture", "normalisation", "target_class")
@@ -101,6 +104,11 @@ class Grid:
             if poison:
                 found[Path(poison).stem] = worth
         return found
+
+    def attack_of(self, run):
+        """The attack that a victim's run met, ``none`` without any."""
+        poison = self.victims[run]["poison_file"]
+        return self.poisons[Path(poison).stem]["attack"] if poison else "none"
 
     def files(self, run):
         """Paths that a run writes, below the root of the study: its result comes last."""
@@ -158,6 +166,30 @@ def _load(path, written):
         runs = [run for block in blocks for run in _add_block(grid, content, name, block)]
         grid.experiments[name] = list(dict.fromkeys(runs))
     return grid
+
+
+def shown(*experiments):
+    """Whose rows of some experiments a page shows: of ``paper`` where they are, else of ``laptop``.
+
+    There have to be all runs of them, or those ``LEAST`` of an experiment.
+    """
+    paper = load("paper")
+    whole = all(e in paper.experiments and not _lacking(paper, e) for e in experiments)
+    return "paper" if whole else "laptop"
+
+
+def _lacking(plan, experiment):
+    """Runs without rows that the pages of an experiment cannot do without."""
+    missing, attacks = plan.missing(experiment), LEAST.get(experiment)
+    if attacks is None:
+        return missing
+    first = plan.victims[plan.experiments[experiment][0]]
+    alike = [run for run in missing if _setting(plan.victims[run]) == _setting(first)]
+    return [run for run in alike if plan.attack_of(run) in attacks]
+
+
+def _setting(victim):
+    return [victim[name] for name in ("dataset", "trainer", "sigma")]
 
 
 def check_config(config):

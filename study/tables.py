@@ -12,8 +12,9 @@ from study.rows import exist, manifest_of
 from study.style import TRAINER_NAME, column_name, data_name, named_values
 
 
-def provenance(experiment, profile="laptop"):
+def provenance(experiment, profile=None):
     """One sentence: profile, data, how many runs are there, and the command that makes them."""
+    profile = profile or grid.shown(experiment)
     rows, missing = grid.rows(profile, experiment)
     planned = len(grid.load(profile).experiments[experiment])
     first = rows.iloc[0]

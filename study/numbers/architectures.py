@@ -2,11 +2,12 @@
 
 from study.drops import drop_table, percent, verdict
 from study.figures.drops import drop_figure
+from study.grid import shown
 from study.numbers.shared import load
 from study.tables import show_drops
 
-PROFILE = "laptop"
 EXPERIMENTS = ("architectures",)
+PROFILE = shown(*EXPERIMENTS)
 
 
 def drops(profile=PROFILE):

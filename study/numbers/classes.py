@@ -2,11 +2,12 @@
 
 from study.drops import above_zero, drop_table, percent, whole
 from study.figures.drops import drop_figure
+from study.grid import shown
 from study.numbers.shared import CHOSEN_CLASS, load
 from study.tables import show_drops
 
-PROFILE = "laptop"
 EXPERIMENTS = ("classes",)
+PROFILE = shown(*EXPERIMENTS)
 
 
 def drops(profile=PROFILE):

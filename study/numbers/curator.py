@@ -8,14 +8,15 @@ from pacd import curation
 from study import grid, rows
 from study.drops import whole
 from study.figures.curator import SETTING, mitigation_figure, roc_figure, setting_name
+from study.grid import shown
 from study.intervals import acr, mean_interval, paired_drop
 from study.numbers.shared import load
 from study.rows import exist
 from study.style import spaced
 from study.tables import without_index
 
-PROFILE = "laptop"
 EXPERIMENTS = ("curation",)
+PROFILE = shown(*EXPERIMENTS)
 # What the page says of the strength of detectors and mitigations: a default each.
 STRENGTHS = (
     ("neighbours", "k"),

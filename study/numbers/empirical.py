@@ -3,10 +3,11 @@
 import numpy as np
 
 from study.figures.curves import resistance_figure
+from study.grid import shown
 from study.numbers.shared import load
 
-PROFILE = "laptop"
 EXPERIMENTS = ("empirical",)
+PROFILE = shown(*EXPERIMENTS)
 
 
 def numbers(profile=PROFILE):

@@ -3,10 +3,11 @@
 from study.drops import drop_table, further_drop, headline, of_attack, percent
 from study.figures.drops import forest_figure
 from study.figures.patterns import threat_figure
-from study.numbers import cifar10, claims, gallery, trainers
+from study.numbers import cifar10, claims, gallery, raw_pixels, trainers
 from study.numbers.shared import load
+from study.style import data_name
 
-PROFILE = "laptop"
+PROFILE = trainers.PROFILE
 EXPERIMENTS = ("trainers", "first_layer", "cifar10")
 
 
@@ -15,10 +16,11 @@ def numbers(profile=PROFILE):
     rows = trainers.first_setting(load(profile, "trainers"))
     return {
         **headline(rows),
-        "train_size": f"{rows['train_size'].iloc[0]:,.0f}",
+        "profile": profile,
+        "data": data_name(rows["dataset"].iloc[0], rows["train_size"].iloc[0]),
         **of_control(rows),
-        **of_layers(load(profile, "first_layer")),
-        "tint": percent(of_attack(drop_table(load(profile, "cifar10")), "tint")),
+        **of_layers(load(raw_pixels.PROFILE, "first_layer")),
+        "tint": percent(of_attack(cifar10.drops(), "tint")),
         **of_claims(claims.ledger()),
     }
 
@@ -56,7 +58,7 @@ def of_claims(lines):
 def threat(profile=PROFILE):
     """Images and the same as poison, and certified balls of clean and of poisoned victims."""
     images = dict(zip(("digit", "poison"), gallery.opened(gallery.PROFILE).example()))
-    images |= dict(zip(("photograph", "tint"), cifar10.pair(profile)))
+    images |= dict(zip(("photograph", "tint"), cifar10.pair()))
     rows = trainers.first_setting(load(profile, "trainers"))
     ours = of_attack(drop_table(rows), "first_order")
     return threat_figure(images, ours["ACR clean"], ours["ACR poisoned"])

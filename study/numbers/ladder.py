@@ -12,12 +12,13 @@ from study.drops import (
     strongest_control,
 )
 from study.figures.drops import drop_figure
+from study.grid import shown
 from study.numbers.shared import accuracies, cap, load, predicted_acrs, predicted_drop, rungs
 from study.style import control_name
 from study.tables import show_drops
 
-PROFILE = "laptop"
 EXPERIMENTS = ("ladder", "convolution")
+PROFILE = shown(*EXPERIMENTS)
 ATTACKS = ("first_order", "direct_search")
 
 

@@ -2,12 +2,13 @@
 
 from functools import cache
 
+from study.grid import shown
 from study.numbers.shared import claim, load
 from study.statistics import published
 from study.tables import show_published
 
-PROFILE = "laptop"
 EXPERIMENTS = ("fidelity",)
+PROFILE = shown(*EXPERIMENTS)
 
 
 @cache

@@ -2,11 +2,12 @@
 
 from study.drops import drop_table, of_attack, percent
 from study.figures.drops import drop_figure
+from study.grid import shown
 from study.numbers.shared import accuracies, load, rungs
 from study.tables import show_drops
 
-PROFILE = "laptop"
 EXPERIMENTS = ("first_layer", "centred", "ladder")
+PROFILE = shown(*EXPERIMENTS)
 
 
 def numbers(profile=PROFILE):

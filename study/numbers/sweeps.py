@@ -2,37 +2,41 @@
 
 from study.drops import drop_table, percent, whole
 from study.figures.drops import sweep_figure
+from study.grid import shown
 from study.numbers.shared import load
 from study.statistics import rounding
 from study.tables import show_drops
 
-PROFILE = "laptop"
 EXPERIMENTS = ("eps", "fraction", "rounding", "training_precision")
+PROFILE = shown(*EXPERIMENTS)
 
 
-def sizes(profile=PROFILE):
+def sizes(profile=None):
     """The drop for each size of the change (DataFrame)."""
-    drops = drop_table(load(profile, "eps"), ["trainer", "eps_linf"])
+    drops = drop_table(load(profile or shown("eps"), "eps"), ["trainer", "eps_linf"])
     return drops.sort_values(["attack", "eps_linf"], ignore_index=True)
 
 
-def shares(profile=PROFILE):
+def shares(profile=None):
     """The drop for each share of the class (DataFrame)."""
-    return drop_table(load(profile, "fraction"), ["trainer", "fraction"])
+    return drop_table(load(profile or shown("fraction"), "fraction"), ["trainer", "fraction"])
 
 
-def precisions(profile=PROFILE):
+def precisions(profile=None):
     """The drop for each precision of training (DataFrame)."""
-    return drop_table(load(profile, "training_precision"), ["trainer", "training_precision"])
+    return drop_table(
+        load(profile or shown("training_precision"), "training_precision"),
+        ["trainer", "training_precision"],
+    )
 
 
-def numbers(profile=PROFILE):
-    """What the page says (dict of text)."""
+def numbers():
+    """What the page says (dict of text); each experiment is of the profile that has it."""
     return {
-        "eps": listed(sizes(profile), "eps_linf"),
-        "half": percent(shares(profile).set_index("fraction").loc[0.5]),
-        **of_rounding(load(profile, "rounding")),
-        **of_training(precisions(profile)),
+        "eps": listed(sizes(), "eps_linf"),
+        "half": percent(shares().set_index("fraction").loc[0.5]),
+        **of_rounding(load(shown("rounding"), "rounding")),
+        **of_training(precisions()),
     }
 
 
@@ -59,26 +63,26 @@ def of_training(drops):
     return clean | {f"drop_{name}": percent(cell) for name, cell in uniform.iterrows()}
 
 
-def sizes_figure(profile=PROFILE):
+def sizes_figure():
     """The drop against eps."""
-    return sweep_figure(sizes(profile), "eps_linf", "eps (L-inf, pixel units)")
+    return sweep_figure(sizes(), "eps_linf", "eps (L-inf, pixel units)")
 
 
-def sizes_table(profile=PROFILE):
+def sizes_table():
     """The same in numbers."""
-    return show_drops(sizes(profile), ["eps_linf", "attack"])
+    return show_drops(sizes(), ["eps_linf", "attack"])
 
 
-def shares_figure(profile=PROFILE):
+def shares_figure():
     """The drop against the share of the class."""
-    return sweep_figure(shares(profile), "fraction", "share of the target class that is poisoned")
+    return sweep_figure(shares(), "fraction", "share of the target class that is poisoned")
 
 
-def shares_table(profile=PROFILE):
+def shares_table():
     """The same in numbers."""
-    return show_drops(shares(profile), ["fraction"])
+    return show_drops(shares(), ["fraction"])
 
 
-def precisions_table(profile=PROFILE):
+def precisions_table():
     """What the precision of training changes, in numbers."""
-    return show_drops(precisions(profile), ["training_precision", "attack"])
+    return show_drops(precisions(), ["training_precision", "attack"])

@@ -2,12 +2,13 @@
 
 from study.drops import drop_table, fall_of_accuracy, verdict
 from study.figures.drops import drop_figure
+from study.grid import shown
 from study.numbers.shared import claim, load
 from study.style import TRAINER_NAME
 from study.tables import points, show_accuracy, show_drops
 
-PROFILE = "laptop"
 EXPERIMENTS = ("table1",)
+PROFILE = shown(*EXPERIMENTS)
 
 
 def robust_drops(profile=PROFILE):

@@ -3,13 +3,14 @@
 from study.drops import CELL, above_zero, drop_table, headline, in_order_of_trainers, verdict
 from study.figures.curves import curve_figure
 from study.figures.drops import forest_figure
+from study.grid import shown
 from study.intervals import point_at_cap
 from study.numbers.shared import accuracies, cap, load, predicted_acrs, predicted_drop
 from study.tables import show_beyond, show_drops
 
-PROFILE = "laptop"
 EXPERIMENTS = ("trainers",)
 CONTROL, ATTACKS = "uniform", ("first_order", "direct_search")
+PROFILE = shown(*EXPERIMENTS)
 
 
 def drops(profile=PROFILE, against="none"):

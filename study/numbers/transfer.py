@@ -2,12 +2,13 @@
 
 from study.drops import drop_table, percent, verdict
 from study.figures.drops import drop_figure
+from study.grid import shown
 from study.intervals import paired_drop
 from study.numbers.shared import load
 from study.tables import show_drops
 
-PROFILE = "laptop"
 EXPERIMENTS = ("transfer",)
+PROFILE = shown(*EXPERIMENTS)
 
 
 def drops(profile=PROFILE):
