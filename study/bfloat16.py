@@ -1,9 +1,11 @@
-"""Training whose products are in bfloat16; weights, losses and steps stay in float32."""
+"""Products in bfloat16, in training and in votes; weights, losses and steps stay in float32."""
 
 from functools import wraps
 
 import torch
 from torch import nn
+
+from pacd.models import split_affine
 
 
 class Rounded(nn.Module):
@@ -20,6 +22,15 @@ class Rounded(nn.Module):
         # A cache of rounded weights would outlive a step that a GPU replays.
         with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):
             return self.network(x).float()
+
+
+def quick(model):
+    """The network with products in bfloat16 behind its affine first layers.
+
+    For :class:`pacd.votes.Votes`, to vote first on a GPU.
+    """
+    first, rest = split_affine(model)
+    return nn.Sequential(*first, Rounded(rest)).eval()
 
 
 def in_bfloat16(loss):

@@ -22,7 +22,7 @@ from pacd.losses import TRAINERS
 from pacd.models import MODELS, NORMALISATIONS, make_model
 from pacd.votes import COMPILE_FROM, Votes
 from study import answers, named
-from study.bfloat16 import in_bfloat16
+from study.bfloat16 import in_bfloat16, quick
 from study.parameters import SettingsError, check_options
 
 
@@ -320,34 +320,36 @@ def _of_class(splits, target_class):
 
 
 def quick_network(settings, splits, points):
-    """``pair(model)``: the integer network that votes before it, and its margin; or neither.
+    """``pair(model)``: the network that votes before it, and its margin; or neither.
 
-    Ranges and margin come from at most 1,000 validation images, under noise from a generator that
-    no certificate uses. ``auto`` pairs where so many votes pay for compiling, and the device and
-    the network allow it.
+    On a CPU it is of integers, on a GPU its products are in bfloat16. Ranges and margin come from
+    at most 1,000 validation images, under noise from a generator that no certificate uses. ``auto``
+    pairs where so many votes pay for compiling, and the device and the network allow it.
     """
     precision, images = settings.precision, splits.x_val
+    on_gpu = images.is_cuda
     pays = points * settings.n >= COMPILE_FROM and settings.compiled is not False
     if precision == "auto":
-        precision = "mixed" if pays and supported(images.device) else "float32"
+        precision = "mixed" if pays and (on_gpu or supported(images.device)) else "float32"
     if precision == "float32":
         return lambda model: {}
-    check_device(images.device)
+    if precision == "int8" or not on_gpu:
+        check_device(images.device)
     images = images[:: max(1, -(-len(images) // 1000))]
     noise = np.random.default_rng(0).standard_normal(images.shape, dtype=np.float32)
-    images = images + settings.sigma * torch.from_numpy(noise)
+    images = images + settings.sigma * torch.from_numpy(noise).to(images.device)
 
     def pair(model):
         try:
-            quick = quantised(model, images)
+            first = quick(model) if on_gpu else quantised(model, images)
         except ValueError:
             if settings.precision == "auto":
                 return {}
             raise
         if precision == "int8":
-            _require_agreement(model, quick, images)
-        margin = safe_margin(model, quick, images) if precision == "mixed" else 0.0
-        return {"quick": quick, "margin": margin}
+            _require_agreement(model, first, images)
+        margin = safe_margin(model, first, images) if precision == "mixed" else 0.0
+        return {"quick": first, "margin": margin}
 
     return pair
 

@@ -1,14 +1,16 @@
-"""Training with products in bfloat16."""
+"""Training and votes with products in bfloat16."""
 
 from functools import partial
 
 import pytest
 import torch
 
-from pacd.losses import TRAINERS
+from pacd.int8 import safe_margin
+from pacd.losses import TRAINERS, gaussian
 from pacd.models import make_model
 from pacd.train import train, warmup_of
-from study.bfloat16 import Rounded, in_bfloat16
+from pacd.votes import Votes
+from study.bfloat16 import Rounded, in_bfloat16, quick
 from study.grid import NOTEBOOK_DEFAULTS
 from study.settings import VictimSettings
 from study.setup import setup
@@ -34,6 +36,23 @@ def test_products_are_rounded_and_answers_are_not(network, digits):
 def test_a_rounded_network_is_in_the_mode_of_its_network(network, training):
     network.train(training)
     assert Rounded(network).training == training
+
+
+def test_a_pair_has_the_votes_of_float32(digits):
+    """Where the rounded network is sure; the other votes are float32's own."""
+    network = make_model("lenet", digits.shape, 10, 0)
+    some, loss = torch.arange(0, len(digits.x_train), 4), partial(gaussian, sigma=SIGMA)
+    recipe = {"epochs": 3, "batch": 50, "lr": 1e-3}
+    train(network, digits.x_train[some], digits.y_train[some], loss, **recipe)
+    model, x = network.eval(), digits.x_test[::20]
+    noise = SIGMA * torch.randn(400, *digits.shape, generator=torch.Generator().manual_seed(0))
+    first = quick(model)
+    pair = {"quick": first, "margin": safe_margin(model, first, digits.x_val + SIGMA * noise[:1])}
+    points = torch.arange(len(x))
+    both, exact = (Votes(model, x, **told) for told in (pair, {}))
+    assert both.precision == "mixed" and both(noise, points).equal(exact(noise, points))
+    alone = Votes(model, x, quick=first)(noise, points)
+    assert not alone.equal(exact(noise, points))
 
 
 @pytest.mark.parametrize("name", TRAINERS)

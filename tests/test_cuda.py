@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -159,7 +160,7 @@ def test_a_killed_training_carries_on(few, tmp_path, name):
 
 
 def test_votes_are_those_of_a_cpu_but_for_ties(few):
-    """Of the same weights under the same noise, plainly and as a compiled graph."""
+    """Of the same weights under the same noise: plainly, as a compiled graph, and as a pair."""
     model = make_model("lenet", few.shape, 10, seed=1).to(DEVICE)
     train(model, few.x_train, few.y_train, loss_of("gaussian"), **RECIPE)
     on_gpu, x = model.eval(), few.x_test[::50]
@@ -172,8 +173,11 @@ def test_votes_are_those_of_a_cpu_but_for_ties(few):
     ties = (first - second < 1e-3).sum(1)
     points = torch.arange(len(x))
     expected = Votes(on_cpu, x.cpu())(noise, points)
-    for compiled in (False, True):
-        counts = Votes(on_gpu, x, compiled=compiled)(noise.to(DEVICE), points.to(DEVICE)).cpu()
+    asked = SimpleNamespace(precision="mixed", sigma=SIGMA, n=1500, compiled=None)
+    pair = setup.quick_network(asked, few, len(x))(on_gpu)
+    for compiled, told in ((False, {}), (True, {}), (True, pair)):
+        votes = Votes(on_gpu, x, compiled=compiled, **told)
+        counts = votes(noise.to(DEVICE), points.to(DEVICE)).cpu()
         assert counts.sum() == expected.sum()
         assert ((counts - expected).abs().sum(1) / 2 <= ties).all()
     assert ties.sum() < 0.01 * len(x) * 1500 and (expected.amax(1) < 1500).any()

@@ -174,7 +174,7 @@ def test_without_the_instructions_it_is_refused(monkeypatch, missing):
         monkeypatch.setattr(int8.Int8, "forward", lambda self, x: x.new_tensor([[32.4]]))
     int8.supported.cache_clear()
     try:
-        with pytest.raises(ValueError, match="precision int8 needs device cpu"):
+        with pytest.raises(ValueError, match="precision int8 needs a CPU with VNNI"):
             quantised(make_model("lenet", (1, 28, 28), 10, 0), torch.rand(2, 1, 28, 28))
         with pytest.raises(ValueError, match="take float32"):  # before any training
             quick_network(told("int8"), SimpleNamespace(x_val=torch.rand(2, 1, 28, 28)), 1)
