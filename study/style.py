@@ -110,8 +110,8 @@ def column_name(name):
 
 
 def spaced(name):
-    """A name of the code as words."""
-    return name.replace("_", " ")
+    """A name of the code as words, without the path of what was brought."""
+    return name.split(":")[-1].replace("_", " ")
 
 
 def data_name(dataset, train_size):
