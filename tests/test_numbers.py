@@ -230,6 +230,9 @@ def test_index():
     centred = drop_of("first_layer", "uniform", normalisation="centred")
     assert number("index", "centred_uniform") == round(centred)
     assert number("index", "tint") == round(drop_of("cifar10", "tint"))
+    trainers, sigmas = ("gaussian", "smoothadv", "macer"), (0.25, 0.5, 0.75)
+    cells = [drop_of("trainers", trainer=t, sigma=s) for t in trainers for s in sigmas]
+    assert said("index").numbers["above"] == f"{sum(drop > 30 for drop in cells)} of 9"
     clean = radii(chosen("trainers", "none", **cell))
     poisoned = radii(chosen("trainers", "first_order", **cell))
     clean = clean.loc[poisoned.index]

@@ -16,13 +16,20 @@ def numbers(profile=PROFILE):
     rows = trainers.first_setting(load(profile, "trainers"))
     return {
         **headline(rows),
+        "above": above_threshold(trainers.drops(profile)),
         "profile": profile,
         "data": data_name(rows["dataset"].iloc[0], rows["train_size"].iloc[0]),
         **of_control(rows),
         **of_layers(load(raw_pixels.PROFILE, "first_layer")),
-        "tint": percent(of_attack(cifar10.drops(), "tint")),
+        "tint": percent(of_attack(drop_table(load(cifar10.PROFILE, "cifar10")), "tint")),
         **of_claims(claims.ledger()),
     }
+
+
+def above_threshold(drops, threshold=0.3):
+    """In how many settings of trainer and noise PACD's drop exceeds the paper's, as text."""
+    ours = trainers.of(drops, "first_order")
+    return f"{(ours['drop'] > threshold).sum()} of {len(ours)}"
 
 
 def of_control(rows):
