@@ -117,8 +117,8 @@ def _check_budget(path, clean, floats, eight, eps):
     """Both versions inside [0, 1] and the eps ball."""
     inside = bool(((floats >= 0) & (floats <= 1)).all())
     require(inside, f"{path}: a pixel is outside [0, 1]")
-    near = (floats - clean).abs().max() <= eps + ROUNDING
-    require(near, f"{path}: a float image leaves the eps ball")
+    over = (floats - clean).abs().max().item() - eps
+    require(over <= ROUNDING, f"{path}: a float image leaves the eps ball, by {over:.2g}")
     change = (eight.float() - (clean * 255).round()).abs().max()
     require(change <= whole_steps(eps), f"{path}: an 8-bit image leaves the eps ball")
 

@@ -122,7 +122,7 @@ def train(model, x, y, loss, *, augment=None, seed=0, checkpoint=NOTHING, **reci
                 total += step(images, y[rows], epoch) * len(rows)
             history.append(total.item() / len(x))
             if not math.isfinite(history[-1]):
-                where = f"epoch {epoch + 1}; lower lr or raise batch."
+                where = f"epoch {epoch + 1}; lower lr, or mend the loss."
                 raise FloatingPointError(f"the training loss is not finite in {where}")
             checkpoint.keep(parts, history, last=epoch + 1 == epochs)
     return history

@@ -182,7 +182,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(wrong):
     def loss(model, x, y, *, generator, epoch):
         return model.weight * 0 + (wrong if epoch == 1 and 3 in y else 1.0)
 
-    with pytest.raises(FloatingPointError, match="is not finite in epoch 2; lower lr or raise"):
+    with pytest.raises(FloatingPointError, match="is not finite in epoch 2; lower lr, or mend"):
         run(loss)
 
 
