@@ -468,6 +468,18 @@ FAULTS = [
         "test_highpass.py::test_votes_are_those_of_the_whole_network",
     ),
     Fault(
+        "pacd/models.py",
+        "return square and pool.extra_repr() == nn.MaxPool2d(pool.stride).extra_repr()",
+        "return square",
+        "test_certify.py::test_windows_of_a_pool_are_shared_where_they_lie_side_by_side",
+    ),
+    Fault(
+        "study/grid.py",
+        "not _lacking(paper, e)",
+        "paper.missing(e)",
+        "test_shown.py::test_an_experiment_is_shown_when_its_last_run_is_there",
+    ),
+    Fault(
         "study/theory_projection.py",
         "np.minimum(eps, 1 - x)",
         "np.minimum(eps, 1 + x)",
