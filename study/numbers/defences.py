@@ -1,12 +1,13 @@
 """Victims that regularise, augment or train for longer."""
 
-from study.drops import drop_table, percent
+from study.drops import drop_table, headline, percent
 from study.figures.drops import drop_figure
 from study.grid import shown
 from study.numbers.shared import load
+from study.numbers.trainers import first_setting
 from study.tables import show_drops
 
-EXPERIMENTS = ("defences",)
+EXPERIMENTS = ("defences", "augmented", "trainers")
 PROFILE = shown(*EXPERIMENTS)
 TRAINING = ["weight_decay", "augmentation", "epochs"]
 
@@ -27,7 +28,15 @@ def numbers(profile=PROFILE):
         "crops": percent(table[crops].iloc[0]),
         "longer": " and ".join(_after(cell) for _, cell in longer.iterrows()),
         "plain": _after(plain),
+        "usual": headline(first_setting(load(profile, "trainers")))["drop"],
+        **of_augmented(drop_table(load(profile, "augmented"), ["trainer"])),
     }
+
+
+def of_augmented(table):
+    """The drop where victims train on the worst of several augmentations."""
+    (cell,) = table.to_dict("records")
+    return {"augmented": percent(cell), "augmented_clean": f"{cell['ACR clean']:.2f}"}
 
 
 def _after(cell):
