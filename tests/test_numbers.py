@@ -232,7 +232,8 @@ def test_index():
     assert number("index", "tint") == round(drop_of("cifar10", "tint"))
     trainers, sigmas = ("gaussian", "smoothadv", "macer"), (0.25, 0.5, 0.75)
     cells = [drop_of("trainers", trainer=t, sigma=s) for t in trainers for s in sigmas]
-    assert said("index").numbers["above"] == f"{sum(drop > 30 for drop in cells)} of 9"
+    above = f"{sum(drop > 30 for drop in cells)} of 9 settings, "
+    assert said("index").numbers["above"].startswith(above)
     clean = radii(chosen("trainers", "none", **cell))
     poisoned = radii(chosen("trainers", "first_order", **cell))
     clean = clean.loc[poisoned.index]
