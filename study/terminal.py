@@ -32,6 +32,8 @@ def without_traceback(*refusals):
         error._render_traceback_ = lambda: [sentence]
         shell.showtraceback((kind, error, traceback))
 
+    # Papermill interrupts a kernel that it is done with, which is no error.
+    get_logger().addFilter(lambda record: "KeyboardInterrupt caught" not in record.getMessage())
     ipython = sys.modules.get("IPython")  # elsewhere than in a kernel it takes long to import
     if shell := ipython and ipython.get_ipython():
         shell.set_custom_exc(refusals, show)

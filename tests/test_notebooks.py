@@ -126,7 +126,8 @@ def test_plain_papermill_stops_on_a_wrong_parameter(tmp_path, notebook, paramete
     lines = done.stderr.strip().splitlines()
     own = next(i for i, line in enumerate(lines) if line.startswith("Traceback"))  # papermill's
     assert sentence in lines[-1] and any(sentence in line for line in lines[:own])
-    assert "parameters.py" not in done.stderr and len(lines) < 40  # papermill's own are 25
+    # Papermill's own are 25; a kernel that it interrupts while it answers may add a few.
+    assert "parameters.py" not in done.stderr and len(lines) < 70
 
 
 def test_another_class_than_the_poisons_is_refused(poison, tmp_path):

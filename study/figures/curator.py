@@ -75,7 +75,7 @@ def mitigation_figure(victims):
     """ACR of the poisoned class by mitigation, with 95 % t intervals over victim seeds."""
     kinds = list(dict.fromkeys(victims["curation"]))
     poisons = sorted(victims[victims["attack"] != "none"].groupby(SETTING).groups)
-    figure, axis = plt.subplots(figsize=(max(5, 1.1 * len(kinds)), 3.4))
+    figure, axis = plt.subplots(figsize=(6, 1.4 + 0.5 * len(kinds)), layout="constrained")
     places = 0.5 * (np.arange(len(poisons) + 1) - len(poisons) / 2) / (len(poisons) + 1)
     clean = victims[victims["attack"] == "none"]
     found = _draw_acrs(axis, clean, kinds, places[0], color=BLACK, label="clean")
@@ -86,10 +86,10 @@ def mitigation_figure(victims):
         name = setting_name(attack, fraction)
         found = _draw_acrs(axis, chosen, kinds, places[i + 1], label=name, **style)
         drawn.append(labelled(found, attack=attack, fraction=fraction))
-    axis.set_xticks(range(len(kinds)), map(spaced, kinds), rotation=20)
-    axis.set(ylim=(0, None), ylabel="ACR of the class\n(pixel units, L2)")
-    axis.legend(frameon=False)
-    figure.tight_layout()
+    axis.set_yticks(range(len(kinds)), map(spaced, kinds))
+    axis.invert_yaxis()
+    axis.set(xlim=(0, None), xlabel="ACR of the class (pixel units, L2)")
+    figure.legend(frameon=False, ncol=len(poisons) + 1, loc="outside upper center")
     return with_data(figure, pd.concat(drawn))
 
 
@@ -101,5 +101,5 @@ def _draw_acrs(axis, victims, kinds, shift, **style):
     at = np.array([kinds.index(kind) for kind in for_kind]) + shift
     mean, low, high = np.array(list(for_kind.values())).T
     bars = [mean - low, high - mean]
-    axis.errorbar(at, mean, bars, fmt="o", ms=5, capsize=3, **style)
+    axis.errorbar(mean, at, xerr=bars, fmt="o", ms=5, capsize=3, **style)
     return pd.DataFrame({"curation": list(for_kind), "acr": mean, "low": low, "high": high})
