@@ -79,7 +79,7 @@ def test_the_runs_that_are_pages(build):
 def test_pages_without_rows_are_left_out(build, monkeypatch):
     toc = {"parts": [{"chapters": [{"file": "method"}, {"file": "experiments/ladder"}]}]}
     assert build.shown_pages(toc) == toc
-    monkeypatch.setattr(build.grid.Grid, "missing", lambda plan, experiment: ["a run"])
+    monkeypatch.setattr(build.grid.Grid, "missing", lambda plan, name: plan.experiments[name][:1])
     monkeypatch.setattr(build.grid, "rows", lambda profile, experiment: (None, 3))
     assert build.shown_pages(toc) == {"parts": [{"chapters": [{"file": "method"}]}]}
 
@@ -92,7 +92,7 @@ def test_clean_victims_that_are_still_to_be_made_leave_no_page_out(build, monkey
         found, missing = whole(profile, experiment)
         return (found[found["attack"] == "none"], 1) if experiment == part else (found, missing)
 
-    monkeypatch.setattr(build.grid.Grid, "missing", lambda plan, experiment: ["a run"])
+    monkeypatch.setattr(build.grid.Grid, "missing", lambda plan, name: plan.experiments[name][:1])
     parts = {"fidelity": "experiments/published", "trainers": "experiments/trainers"}
     for part, unready in (("fidelity", False), ("trainers", True)):
         page = parts[part]
