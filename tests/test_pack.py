@@ -10,9 +10,11 @@ import subprocess
 import sys
 import tarfile
 import time
+from importlib.metadata import packages_distributions
 
 import numpy as np
 import pytest
+from packaging.utils import canonicalize_name
 from PIL import Image
 
 from pacd.data import ROOT, DataError
@@ -78,6 +80,21 @@ def test_wheels_are_of_what_runs_need_and_the_node_lacks():
     assert {"papermill", "ipykernel", "pydantic-core", "snakemake", "mlxtend"} <= names
     assert "typing-extensions" in names
     assert not names & {"torch", "numpy", "scipy", "pandas", "pulp", "debugpy", "jupyter-book"}
+
+
+def test_what_runs_import_is_there_or_carried():
+    """All packages outside Python that the set-up of a run has loaded."""
+    told = (
+        "import json, sys, study.setup, study.settings, study.results, study.node, study.checkpoint"
+    )
+    told += "; print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+    done = subprocess.run([sys.executable, "-c", told], cwd=ROOT, capture_output=True, text=True)
+    owners = packages_distributions()
+    loaded = {name for module in json.loads(done.stdout) for name in owners.get(module, [])}
+    loaded = {canonicalize_name(name) for name in loaded} - {"pacd"}
+    carried = {pin.split("==")[0] for pin in pack.lacking("3.12")}
+    assert {"torch", "pydantic", "safetensors"} <= loaded
+    assert loaded - carried <= pack.closure(pack.THERE, pack.environment("3.12"))
 
 
 @pytest.fixture
