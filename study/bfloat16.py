@@ -24,7 +24,7 @@ class Rounded(nn.Module):
             return self.network(x).float()
 
 
-def quick(model):
+def rounded(model):
     """The network with products in bfloat16 behind its affine first layers.
 
     For :class:`pacd.votes.Votes`, to vote first on a GPU.
@@ -37,7 +37,7 @@ def in_bfloat16(loss):
     """A trainer's loss (:mod:`pacd.losses`) of the network that is :class:`Rounded`."""
 
     @wraps(loss)
-    def rounded(model, *batch, **told):
+    def of_rounded(model, *batch, **told):
         return loss(Rounded(model), *batch, **told)
 
-    return rounded
+    return of_rounded

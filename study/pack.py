@@ -30,8 +30,10 @@ from study.rows import RUNS, table_of
 FOLDER = ROOT / "data" / "pack"
 MOST = 60 * 2**20  # bytes of a pack
 # What the runs of a profile import, and what the node has of it.
-NEEDED = "papermill", "ipykernel", "pydantic", "annotated-types", "snakemake", "pyyaml", "mlxtend"
-NEEDED += ("safetensors",)
+NEEDED = (
+    *("papermill", "ipykernel", "pydantic", "annotated-types", "snakemake", "pyyaml", "mlxtend"),
+    "safetensors",
+)
 THERE = (
     *("torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "tqdm"),
     *("scikit-learn", "scikit-image"),

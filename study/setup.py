@@ -22,7 +22,7 @@ from pacd.losses import TRAINERS
 from pacd.models import MODELS, NORMALISATIONS, make_model
 from pacd.votes import COMPILE_FROM, Votes
 from study import answers, named
-from study.bfloat16 import in_bfloat16, quick
+from study.bfloat16 import in_bfloat16, rounded
 from study.parameters import SettingsError, check_options
 
 
@@ -341,7 +341,7 @@ def quick_network(settings, splits, points):
 
     def pair(model):
         try:
-            first = quick(model) if on_gpu else quantised(model, images)
+            first = rounded(model) if on_gpu else quantised(model, images)
         except ValueError:
             if settings.precision == "auto":
                 return {}

@@ -10,7 +10,7 @@ from pacd.losses import TRAINERS, gaussian
 from pacd.models import make_model
 from pacd.train import train, warmup_of
 from pacd.votes import Votes
-from study.bfloat16 import Rounded, in_bfloat16, quick
+from study.bfloat16 import Rounded, in_bfloat16, rounded
 from study.grid import NOTEBOOK_DEFAULTS
 from study.settings import VictimSettings
 from study.setup import setup
@@ -46,7 +46,7 @@ def test_a_pair_has_the_votes_of_float32(digits):
     train(network, digits.x_train[some], digits.y_train[some], loss, **recipe)
     model, x = network.eval(), digits.x_test[::20]
     noise = SIGMA * torch.randn(400, *digits.shape, generator=torch.Generator().manual_seed(0))
-    first = quick(model)
+    first = rounded(model)
     pair = {"quick": first, "margin": safe_margin(model, first, digits.x_val + SIGMA * noise[:1])}
     points = torch.arange(len(x))
     both, exact = (Votes(model, x, **told) for told in (pair, {}))
@@ -67,8 +67,8 @@ def test_a_loss_is_near_that_of_float32_and_moves_the_same_weights(name, network
         assert network.training and found.dtype == torch.float32
         return found.item(), [part.grad.clone() for part in network.parameters()]
 
-    (exact, gradients), (rounded, near) = value(loss), value(in_bfloat16(loss))
-    assert rounded != exact and rounded == pytest.approx(exact, rel=0.02)
+    (exact, gradients), (inexact, near) = value(loss), value(in_bfloat16(loss))
+    assert inexact != exact and inexact == pytest.approx(exact, rel=0.02)
     assert all(part.dtype == torch.float32 for part in near)
     for one, other in zip(gradients, near):
         assert torch.cosine_similarity(one.flatten(), other.flatten(), dim=0) > 0.95

@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
+from functools import cache, partial
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from made import rows_of_every_run
 
 from study import claims, grid, statistics
 from study.claims import disagreements, verdict
@@ -195,41 +196,11 @@ def test_every_file_that_a_claim_rests_on_is_of_the_grid():
     assert files and files <= made
 
 
-def of_every_run(plan, experiment):
-    """Rows that a complete profile could have, three for each run."""
-    tables = []
-    for run in set(plan.experiments[experiment]) & set(plan.victims):
-        victim = plan.victims[run]
-        clean = {"attack": "none", "trainer": "none", "architecture": "none"}
-        poison = (
-            plan.poisons[Path(victim["poison_file"]).stem] | {"linf": 0.1, "ssim": 0.9}
-            if victim["poison_file"]
-            else clean
-        )
-        facts = {**poison, **victim, "run": run, "accuracy_target": 0.9} | {
-            f"crafting_{name}": poison[name] for name in ("trainer", "architecture")
-        }
-        table = pd.DataFrame(
-            {"seed": victim["seeds"][0], "index": range(3), "radius": 0.5 + 0.1 * np.arange(3)}
-        )
-        tables.append(
-            table.assign(
-                **{
-                    k: v
-                    for k, v in facts.items()
-                    if k not in table and not isinstance(v, (list, dict))
-                }
-            )
-        )
-    return pd.concat(tables)
-
-
 @pytest.mark.parametrize("profile", claims.PROFILES)
 def test_a_complete_profile_has_the_cells_that_the_ledger_waits_for(monkeypatch, profile):
     plan = grid.load(profile)
-    monkeypatch.setattr(
-        claims.grid, "rows", lambda profile, experiment: (of_every_run(plan, experiment), 0)
-    )
+    made = cache(partial(rows_of_every_run, plan))
+    monkeypatch.setattr(claims.grid, "rows", lambda profile, experiment: (made(experiment), 0))
     monkeypatch.setattr(
         statistics, "predict_acr", lambda rows, n, resamples: SimpleNamespace(predicted_acr=1.0)
     )

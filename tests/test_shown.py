@@ -51,7 +51,7 @@ def test_what_paper_does_not_hold_is_of_laptop(there):
 @pytest.fixture
 def made(monkeypatch):
     """Rows of a complete ``paper``, as pages read them."""
-    made = cache(lambda profile, experiment: rows_of_every_run(grid.load(profile), experiment))
+    made = cache(lambda profile, name: rows_of_every_run(grid.load(profile), name, (0, 1)))
     monkeypatch.setattr(drops, "load", made)
     shared.load.cache_clear()
     yield
