@@ -234,6 +234,9 @@ def test_index():
     cells = [drop_of("trainers", trainer=t, sigma=s) for t in trainers for s in sigmas]
     above = f"{sum(drop > 30 for drop in cells)} of 9 settings, "
     assert said("index").numbers["above"].startswith(above)
+    seeds = [len(chosen("trainers", "first_order", trainer=t)) / 3 for t in trainers]  # sigmas
+    fewest, most = (int(number("index", name)) for name in ("fewest_seeds", "seeds"))
+    assert (fewest, most) == (min(seeds), max(seeds))
     clean = radii(chosen("trainers", "none", **cell))
     poisoned = radii(chosen("trainers", "first_order", **cell))
     clean = clean.loc[poisoned.index]

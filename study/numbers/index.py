@@ -13,10 +13,11 @@ EXPERIMENTS = ("trainers", "first_layer", "cifar10")
 
 def numbers(profile=PROFILE):
     """What the front page says (dict of text)."""
-    rows = trainers.first_setting(load(profile, "trainers"))
+    rows, drops = trainers.first_setting(load(profile, "trainers")), trainers.drops(profile)
     return {
         **headline(rows),
-        "above": above_threshold(trainers.drops(profile)),
+        "above": above_threshold(drops),
+        "fewest_seeds": drops["seeds"].min(),
         "profile": profile,
         "data": data_name(rows["dataset"].iloc[0], rows["train_size"].iloc[0]),
         **of_control(rows),
